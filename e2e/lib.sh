@@ -1,0 +1,286 @@
+# Shell functions that the end-to-end scripts share; sourced, never run.
+#
+# A script sources this file, calls e2e_begin, starts what it needs and reports
+# with check/pass/fail/skip; e2e_end prints the count and sets the exit status.
+# Whatever it started or made ends with it: every start function registers its
+# own clean-up, and clean-ups run in reverse order on any exit.
+#
+#   e2e_begin NAME              scratch directory $E2E_TMP, clean-up on exit
+#   at_exit COMMAND...          one more clean-up
+#   check "what" COMMAND...     run it; passed or failed by its exit status
+#   eventually SECONDS CMD...   wait until it succeeds
+#   registry_start small|conformance    $REGISTRY, HOST:PORT, serving the images
+#   network_make                $NETWORK_CONF: a bridge network of this script's own
+#   agent_start [YAML]          $SOCKET, $AGENT_PID; YAML is laid over the configuration
+#   agent_stop, agent_kill      SIGTERM and wait, SIGKILL and wait; agent_start again restarts it
+#   cringle ..., crictl ...     the command lines, on $SOCKET
+#   leaks_begin, leaks_none     nothing may stay behind between the two
+#
+# Environment: CRINGLE_BUILD (default build/rel), the build tree whose programs are
+# tested; CRINGLE_CACHE (default .cache), what is slow to make, kept between runs;
+# E2E_KEEP=1, leave the scratch directory and logs in place.
+
+set -euo pipefail
+
+E2E_DIR=$(cd "${BASH_SOURCE[0]%/*}" && pwd)
+E2E_TOP=${E2E_DIR%/*}
+E2E_CACHE=${CRINGLE_CACHE:-$E2E_TOP/.cache}
+E2E_BUILD=${CRINGLE_BUILD:-$E2E_TOP/build/rel}
+mkdir -p "$E2E_CACHE"
+
+# ---- scratch directory and clean-up ----------------------------------------------
+
+E2E_CLEANUP=()
+E2E_PASSED=0 E2E_FAILED=0 E2E_SKIPPED=0
+
+# Set from here on: no function below leaves a variable unset on an error path.
+E2E_NAME='' E2E_TMP='' REGISTRY='' REGISTRY_PID='' AGENT_PID='' SOCKET=''
+
+e2e_begin() {
+        E2E_NAME=$1
+        E2E_TMP=$(mktemp -d "${TMPDIR:-/tmp}/cringle-$E2E_NAME.XXXXXX")
+        trap e2e_cleanup EXIT
+        trap 'exit 130' INT
+        trap 'exit 143' TERM HUP
+}
+
+at_exit() {
+        E2E_CLEANUP+=("$(printf '%q ' "$@")")
+}
+
+e2e_cleanup() {
+        local status=$? i
+
+        trap - EXIT
+        trap '' INT TERM HUP
+        set +e
+        for ((i = ${#E2E_CLEANUP[@]} - 1; i >= 0; i--)); do
+                eval "${E2E_CLEANUP[i]}"
+        done
+        if [[ ${E2E_KEEP-} == 1 ]]; then
+                echo "# kept: $E2E_TMP"
+        else
+                unmount_below "$E2E_TMP"
+                rm -rf --one-file-system "$E2E_TMP"
+        fi
+        exit $status
+}
+
+# unmount_below DIRECTORY: everything mounted in it, the latest first.
+unmount_below() {
+        local point
+
+        while read -r point; do
+                umount --lazy "$(printf '%b' "$point")"
+        done < <(awk -v top="$1/" 'index($5, top) == 1 { print $5 }' /proc/self/mountinfo | tac)
+}
+
+# stop_pid PID [SIGNAL]: end a child of this shell and reap it.  SIGKILL after ten seconds.
+stop_pid() {
+        local pid=$1 i
+
+        kill -s "${2:-TERM}" "$pid" 2>/dev/null || true
+        for ((i = 0; i < 100; i++)); do
+                if ! kill -0 "$pid" 2>/dev/null || [[ $(process_state "$pid") == Z ]]; then
+                        wait "$pid" 2>/dev/null || true
+                        return 0
+                fi
+                sleep 0.1
+        done
+        echo "# process $pid ignored SIG${2:-TERM} for 10 s; killing it" >&2
+        kill -s KILL "$pid" 2>/dev/null || true
+        wait "$pid" 2>/dev/null || true
+        return 1
+}
+
+process_state() {
+        sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "/proc/$1/status" 2>/dev/null || true
+}
+
+# ---- reporting -----------------------------------------------------------------
+
+pass() {
+        E2E_PASSED=$((E2E_PASSED + 1))
+        echo "ok - $1"
+}
+
+# fail WHAT [FILE]: FILE is shown.
+fail() {
+        E2E_FAILED=$((E2E_FAILED + 1))
+        echo "not ok - $1"
+        if [[ -n ${2-} && -s $2 ]]; then
+                tail -n 30 "$2" | sed 's/^/#   /'
+        fi
+}
+
+skip() {
+        E2E_SKIPPED=$((E2E_SKIPPED + 1))
+        echo "ok - $1 # SKIP $2"
+}
+
+check() {
+        local what=$1 out=$E2E_TMP/check.out
+
+        shift
+        if "$@" >"$out" 2>&1; then
+                pass "$what"
+        else
+                fail "$what" "$out"
+        fi
+}
+
+# check_not WHAT COMMAND...: the command must fail.
+check_not() {
+        local what=$1 out=$E2E_TMP/check.out
+
+        shift
+        if "$@" >"$out" 2>&1; then
+                fail "$what: succeeded, but must not" "$out"
+        else
+                pass "$what"
+        fi
+}
+
+# skip_all REASON: the whole script cannot run here; tests/run counts it as skipped.
+skip_all() {
+        echo "1..0 # SKIP $1"
+        exit 77
+}
+
+e2e_end() {
+        if ((E2E_FAILED)) && [[ -s $E2E_TMP/agent.log ]]; then
+                echo "# the agent's log ends:"
+                tail -n 30 "$E2E_TMP/agent.log" | sed 's/^/#   /'
+        fi
+        echo "$E2E_PASSED passed, $E2E_FAILED failed, $E2E_SKIPPED skipped"
+        ((E2E_FAILED == 0 && E2E_PASSED + E2E_SKIPPED > 0)) || exit 1
+        exit 0
+}
+
+eventually() {
+        local deadline=$((SECONDS + $1))
+
+        shift
+        until "$@" >/dev/null 2>&1; do
+                ((SECONDS < deadline)) || return 1
+                sleep 0.05
+        done
+}
+
+# ---- registry ------------------------------------------------------------------
+
+# The kernel picks the port; ports near 12000 are critest's own host ports.
+free_port() {
+        python3 - <<'P'
+import socket
+while True:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    if not 11900 < port < 12100:
+        print(port)
+        break
+P
+}
+
+# registry_serve STORAGE: serve it on a free port of loopback; sets $REGISTRY.
+registry_serve() {
+        local storage=$1 try
+
+        for try in 1 2 3; do
+                REGISTRY=127.0.0.1:$(free_port)
+                cat >"$E2E_TMP/registry.yaml" <<Y
+version: 0.1
+log: {level: warn, accesslog: {disabled: true}}
+storage:
+  filesystem: {rootdirectory: $storage}
+  delete: {enabled: true}
+http: {addr: $REGISTRY}
+Y
+                docker-registry serve "$E2E_TMP/registry.yaml" >"$E2E_TMP/registry.log" 2>&1 &
+                REGISTRY_PID=$!
+                if eventually 5 http_answers "$REGISTRY" && kill -0 "$REGISTRY_PID"; then
+                        at_exit registry_stop
+                        return 0
+                fi
+                stop_pid "$REGISTRY_PID"
+        done
+        echo "# the registry did not start, try $try:" >&2
+        tail -n 5 "$E2E_TMP/registry.log" >&2
+        return 1
+}
+
+http_answers() {
+        exec 8<>"/dev/tcp/${1/://}" || return 1
+        exec 8>&-
+}
+
+registry_stop() {
+        if [[ -n $REGISTRY_PID ]]; then
+                stop_pid "$REGISTRY_PID"
+                REGISTRY_PID=''
+        fi
+}
+
+# registry_start small|conformance: the images of e2e/images, on a copy that tests may push to.
+registry_start() {
+        local storage
+
+        storage=$("$E2E_DIR/images" "$1")
+        mkdir -p "$E2E_TMP/registry"
+        cp -a --reflink=auto "$storage/." "$E2E_TMP/registry/"
+        registry_serve "$E2E_TMP/registry"
+}
+
+# ---- Go programs ---------------------------------------------------------------
+
+# The version that e2e/critest-module/go.mod asks for, fetched as a module where the
+# installed one is older; an old Go cannot switch by itself, and a module of the
+# toolchain comes without execute permissions.
+go_ready() {
+        local wanted have arch got
+
+        wanted=$(awk '$1 == "toolchain" { print substr($2, 3) }' "$E2E_DIR/critest-module/go.mod")
+        have=$(GOTOOLCHAIN=local go version | sed -E 's/.* go([0-9.]+).*/\1/')
+        if [[ $(printf '%s\n' "$wanted" "$have" | sort -V | head -n 1) == "$wanted" ]]; then
+                return 0
+        fi
+        if [[ ! -x $E2E_CACHE/go-$wanted/bin/go ]]; then
+                arch=$(GOTOOLCHAIN=local go env GOARCH)
+                got=$(cd / && GOTOOLCHAIN=local GOFLAGS=-mod=mod GO111MODULE=on \
+                        go mod download -json "golang.org/toolchain@v0.0.1-go$wanted.linux-$arch" |
+                        sed -nE 's/^\s*"Dir": "(.*)",?$/\1/p')
+                rm -rf "$E2E_CACHE/go-$wanted.new"
+                cp -r "$got" "$E2E_CACHE/go-$wanted.new"
+                chmod -R u+w "$E2E_CACHE/go-$wanted.new"
+                chmod +x "$E2E_CACHE/go-$wanted.new"/bin/* "$E2E_CACHE/go-$wanted.new"/pkg/tool/*/*
+                mv "$E2E_CACHE/go-$wanted.new" "$E2E_CACHE/go-$wanted"
+        fi
+        export PATH=$E2E_CACHE/go-$wanted/bin:$PATH
+}
+
+# cri_tool critest|crictl: prints the program's path; built at most once per go.sum.
+cri_tool() {
+        local sum out
+
+        sum=$(cat "$E2E_DIR"/critest-module/go.{mod,sum} | sha256sum | cut -c1-16)
+        out=$E2E_CACHE/cri-tools-$sum/$1
+        if [[ ! -x $out ]]; then
+                (
+                        exec 9>"$E2E_CACHE/cri-tools.lock" >&2
+                        flock 9
+                        [[ ! -x $out ]] || exit 0
+                        echo "# building $1"
+                        go_ready
+                        mkdir -p "${out%/*}"
+                        cd "$E2E_DIR/critest-module"
+                        export GOTOOLCHAIN=local GOFLAGS=-mod=readonly CGO_ENABLED=0
+                        case $1 in
+                        critest) go test -c -o "$out.new" sigs.k8s.io/cri-tools/cmd/critest ;;
+                        *) go build -o "$out.new" "sigs.k8s.io/cri-tools/cmd/$1" ;;
+                        esac
+                        mv "$out.new" "$out"
+                ) || return 1
+        fi
+        echo "$out"
+}
