@@ -234,15 +234,16 @@ registry_start() {
 
 # ---- Go programs ---------------------------------------------------------------
 
-# The version that e2e/critest-module/go.mod asks for, fetched as a module where the
-# installed one is older; an old Go cannot switch by itself, and a module of the
-# toolchain comes without execute permissions.
+# A Go that builds e2e/critest-module.  Where the installed one is too old, the one that
+# go.mod names is fetched as a module: Debian 12's cannot switch by itself, and a
+# toolchain's module comes without execute permissions.
 go_ready() {
-        local wanted have arch got
+        local least wanted have arch got
 
+        least=$(awk '$1 == "go" { print $2 }' "$E2E_DIR/critest-module/go.mod")
         wanted=$(awk '$1 == "toolchain" { print substr($2, 3) }' "$E2E_DIR/critest-module/go.mod")
         have=$(GOTOOLCHAIN=local go version | sed -E 's/.* go([0-9.]+).*/\1/')
-        if [[ $(printf '%s\n' "$wanted" "$have" | sort -V | head -n 1) == "$wanted" ]]; then
+        if [[ $(printf '%s\n' "$least" "$have" | sort -V | head -n 1) == "$least" ]]; then
                 return 0
         fi
         if [[ ! -x $E2E_CACHE/go-$wanted/bin/go ]]; then
@@ -283,4 +284,201 @@ cri_tool() {
                 ) || return 1
         fi
         echo "$out"
+}
+
+# ---- network -------------------------------------------------------------------
+
+# network_make: a bridge network of this script's own, removed at the end.  Sets
+# $NETWORK_CONF (directory of the conflist), $NETWORK_DATA (address reservations)
+# and $NETWORK_BRIDGE.
+network_make() {
+        local subnet
+
+        NETWORK_CONF=$E2E_TMP/cni/net.d NETWORK_DATA=$E2E_TMP/cni/data
+        NETWORK_BRIDGE=crg$(printf '%06x' $((BASHPID % 0x1000000)))
+        subnet=$(free_subnet)
+        mkdir -p "$NETWORK_CONF" "$NETWORK_DATA"
+        cat >"$NETWORK_CONF/10-e2e.conflist" <<J
+{
+  "cniVersion": "1.0.0",
+  "name": "$NETWORK_BRIDGE",
+  "plugins": [
+    {
+      "type": "bridge", "bridge": "$NETWORK_BRIDGE", "isGateway": true, "ipMasq": true,
+      "ipam": {
+        "type": "host-local", "dataDir": "$NETWORK_DATA",
+        "ranges": [[{"subnet": "$subnet"}]], "routes": [{"dst": "0.0.0.0/0"}]
+      }
+    },
+    {"type": "portmap", "capabilities": {"portMappings": true}, "snat": true}
+  ]
+}
+J
+        at_exit network_remove
+}
+
+# The bridge plugin leaves its bridge behind by design.
+network_remove() {
+        ip link delete "$NETWORK_BRIDGE" 2>/dev/null || true
+}
+
+# A /24 that no address of this host is in.
+free_subnet() {
+        local n
+
+        while :; do
+                n=$((RANDOM % 250))
+                if ! ip -4 -o address show | grep -q " 10\.213\.$n\."; then
+                        echo "10.213.$n.0/24"
+                        return 0
+                fi
+        done
+}
+
+# ---- agent ---------------------------------------------------------------------
+
+# program NAME: its path in the build tree.
+program() {
+        local found
+
+        found=$(find "$E2E_BUILD" -type f -name "$1" -perm -u+x -print -quit 2>/dev/null)
+        if [[ -z $found ]]; then
+                echo "# no $1 in $E2E_BUILD; build it first: tests/run build" >&2
+                return 1
+        fi
+        echo "$found"
+}
+
+# agent_setup: directories and configuration below $E2E_TMP.  agent_start calls it once.
+agent_setup() {
+        local dir plugins='' registry registries='' cgroup=/cringle-$E2E_NAME-$$
+
+        AGENT_PROGRAM=$(program cringled)
+        CLI_PROGRAM=$(program cringle)
+        AGENT_ROOT=$E2E_TMP/root AGENT_STATE=$E2E_TMP/run AGENT_CGROUP=$cgroup
+        SOCKET=$AGENT_STATE/cringle.sock
+        mkdir -p "$AGENT_ROOT" "$AGENT_STATE" "$E2E_TMP/etc/conf.d" "$E2E_TMP/hooks.d"
+        chmod 0755 "$E2E_TMP"
+        [[ -n ${NETWORK_CONF-} ]] || network_make
+
+        while read -r dir; do
+                plugins+="$dir, "
+        done < <(find "$E2E_BUILD/plugins" "$E2E_BUILD/hooks" -name '*.so' -printf '%h\n' 2>/dev/null | sort -u)
+
+        if [[ -n $REGISTRY ]]; then
+                for registry in docker.io registry.k8s.io k8s.gcr.io gcr.io; do
+                        registries+="  $registry: {mirrors: [{url: 'http://$REGISTRY', plain_http: true}]}"$'\n'
+                done
+        fi
+
+        cat >"$E2E_TMP/etc/config.yaml" <<Y
+root: $AGENT_ROOT
+state: $AGENT_STATE
+socket: $SOCKET
+log_level: debug
+programs:
+  monitor: $(program cringle-monitor)
+  pull: $(program cringle-pull)
+plugins: {dirs: [${plugins%, }]}
+cni:
+  conf_dir: $NETWORK_CONF
+  bin_dirs: [/usr/lib/cni]
+  cache_dir: $E2E_TMP/cni/cache
+cgroups:
+  monitor_parent: $cgroup/monitors
+  default_parent: $cgroup/pods
+hooks: {dirs: [$E2E_TMP/hooks.d]}
+registries:${registries:+$'\n'}${registries:- {\}}
+Y
+        at_exit agent_sweep
+}
+
+# agent_start [YAML]: start or restart it; YAML becomes a drop-in of the configuration.
+agent_start() {
+        [[ -n ${AGENT_PROGRAM-} ]] || agent_setup
+        if [[ -n ${1-} ]]; then
+                printf '%s\n' "$1" >"$E2E_TMP/etc/conf.d/50-$E2E_NAME.yaml"
+        fi
+        "$AGENT_PROGRAM" --config "$E2E_TMP/etc/config.yaml" >>"$E2E_TMP/agent.log" 2>&1 &
+        AGENT_PID=$!
+        if ! agent_answers 10; then
+                echo "# the agent does not answer on $SOCKET; its log ends:" >&2
+                tail -n 20 "$E2E_TMP/agent.log" >&2
+                return 1
+        fi
+}
+
+# agent_answers SECONDS: a killed agent leaves its socket file, so connecting is what counts.
+agent_answers() {
+        python3 - "$1" "$SOCKET" "$AGENT_PID" <<'P'
+import os, socket, sys, time
+deadline = time.monotonic() + float(sys.argv[1])
+while time.monotonic() < deadline and os.path.exists("/proc/" + sys.argv[3]):
+    try:
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(sys.argv[2])
+            sys.exit(0)
+    except OSError:
+        time.sleep(0.02)
+sys.exit(1)
+P
+}
+
+agent_stop() {
+        [[ -z $AGENT_PID ]] || stop_pid "$AGENT_PID" TERM
+        AGENT_PID=''
+}
+
+agent_kill() {
+        [[ -z $AGENT_PID ]] || stop_pid "$AGENT_PID" KILL
+        AGENT_PID=''
+}
+
+# Whatever a failed test left running: every process in the cgroups that only this
+# script's agent uses, then the cgroups; mounts go with the scratch directory.
+agent_sweep() {
+        local top directory pid try
+
+        agent_stop || true
+        for top in $(cgroup_mounts); do
+                [[ -d $top$AGENT_CGROUP ]] || continue
+                for try in 1 2 3 4 5; do
+                        while read -r directory; do
+                                while read -r pid; do
+                                        kill -s KILL "$pid" 2>/dev/null
+                                done <"$directory/cgroup.procs"
+                                rmdir "$directory" 2>/dev/null
+                        done < <(find "$top$AGENT_CGROUP" -depth -type d)
+                        [[ -d $top$AGENT_CGROUP ]] || break
+                        sleep 0.$try
+                done
+        done 2>/dev/null
+}
+
+cgroup_mounts() {
+        awk '{ for (i = 7; $i != "-"; i++); if ($(i + 1) ~ /^cgroup2?$/) print $5 }' /proc/self/mountinfo
+}
+
+cringle() {
+        "$CLI_PROGRAM" --socket "$SOCKET" "$@"
+}
+
+crictl() {
+        "$(cri_tool crictl)" --config /dev/null --timeout 60s \
+                --runtime-endpoint "unix://$SOCKET" --image-endpoint "unix://$SOCKET" "$@"
+}
+
+# ---- leaks ---------------------------------------------------------------------
+
+# leaks_begin, and later leaks_none WHAT: a check that nothing stayed behind in between.
+# The agent may run on; what host-wide things this script's own network leaves by design is allowed.
+leaks_begin() {
+        E2E_LEAKS=(--root "$AGENT_ROOT" --state "$AGENT_STATE" --agent "${AGENT_PID:-0}"
+                --cni-data "$NETWORK_DATA" --cni-cache "$E2E_TMP/cni/cache" --allow "^link $NETWORK_BRIDGE\b")
+        "$E2E_DIR/leaks" snapshot "$E2E_TMP/leaks" "${E2E_LEAKS[@]}"
+}
+
+leaks_none() {
+        E2E_LEAKS+=(--agent "${AGENT_PID:-0}")
+        check "$1" "$E2E_DIR/leaks" diff "$E2E_TMP/leaks" "${E2E_LEAKS[@]}"
 }
