@@ -1,0 +1,54 @@
+/* What was committed is there; what was aborted is not; an unknown future is refused. */
+
+#include "tests/support/unit.h"
+
+#include "agent/base/db.h"
+#include "agent/base/file.h"
+#include "agent/base/str.h"
+
+static const char *const first[] = { "CREATE TABLE t (k TEXT PRIMARY KEY, n INTEGER, b BLOB)", NULL };
+static const char *const second[] = { "CREATE TABLE t (k TEXT PRIMARY KEY, n INTEGER, b BLOB)",
+                                      "ALTER TABLE t ADD COLUMN extra TEXT", NULL };
+
+static int count_row(void *data, sqlite3_stmt *at)
+{
+        *(int64_t *) data = sqlite3_column_int64(at, 0);
+        return 0;
+}
+
+static int64_t rows(struct db *db)
+{
+        int64_t n = -1;
+
+        assert_ok(db_begin(db, unit_err()), unit_err());
+        assert_ok(db_query(db, unit_err(), count_row, &n, "SELECT count(*) FROM t", ""), unit_err());
+        assert_ok(db_end(db, DB_FAST, unit_err()), unit_err());
+        return n;
+}
+
+static void commits_stay_and_aborts_do_not(void **state)
+{
+        auto_free char *dir = unit_make_dir();
+        auto_free char *path = str_printf(NULL, "%s/store.db", dir);
+        struct db *db = NULL;
+
+        assert_ok(db_open(path, first, &db, unit_err()), unit_err());
+        assert_ok(db_write(db, DB_FAST, unit_err(), "INSERT INTO t VALUES (?, ?, ?)", "sib", "a", INT64_C(1), "x", (size_t) 1),
+                  unit_err());
+        assert_ok(db_begin(db, unit_err()), unit_err());
+        assert_ok(db_exec(db, unit_err(), "INSERT INTO t (k) VALUES (?)", "s", "b"), unit_err());
+        db_abort(db);
+        assert_int_equal(rows(db), 1);
+        assert_int_equal(db_write(db, DB_FAST, unit_err(), "INSERT INTO t (k) VALUES (?)", "s", "a"), -1);
+        assert_ok(db_write(db, DB_DURABLE, unit_err(), "INSERT INTO t (k) VALUES (?)", "s", "c"), unit_err());
+        db = db_close(db);
+
+        assert_ok(db_open(path, second, &db, unit_err()), unit_err());
+        assert_int_equal(rows(db), 2);
+        db = db_close(db);
+        assert_int_equal(db_open(path, first, &db, unit_err()), -1);
+        assert_null(db);
+        file_remove_tree(dir, NULL);
+}
+
+UNIT_MAIN(cmocka_unit_test(commits_stay_and_aborts_do_not))
