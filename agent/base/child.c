@@ -24,17 +24,20 @@
 
 #define TAIL_MAX 1024
 
-/* Numbers in the child below this are targets; above, our fds are out of the way of dup2(). */
+/* Numbers in the child below this are targets; from here on, fds are out of the way of dup2(). */
 #define FD_PARKED 64
 
 static const char *const no_env[] = { NULL };
 
 /*
  * The file actions: first each fd is copied above all targets (without CLOEXEC),
- * then down to its place.  Doing it in one step could overwrite a source.
+ * then down to its place.  Doing it in one step could overwrite a source.  All
+ * others are closed, whoever forgot their CLOEXEC.
  */
 static int add_fds(posix_spawn_file_actions_t *actions, const struct child_spec *spec)
 {
+        bool kept[FD_PARKED] = { true, true, true };
+
         for (int fd = 0; fd <= 2; fd++) {
                 int r = posix_spawn_file_actions_addopen(actions, fd, "/dev/null", O_RDWR, 0);
 
@@ -50,11 +53,18 @@ static int add_fds(posix_spawn_file_actions_t *actions, const struct child_spec 
         for (size_t i = 0; i < spec->n_fds; i++) {
                 int r = posix_spawn_file_actions_adddup2(actions, FD_PARKED + (int) i, spec->fds[i].as);
 
-                if (!r)
-                        r = posix_spawn_file_actions_addclose(actions, FD_PARKED + (int) i);
+                if (r)
+                        return r;
+                kept[spec->fds[i].as] = true;
+        }
+        for (int fd = 3; fd < FD_PARKED; fd++) {
+                int r = kept[fd] ? 0 : posix_spawn_file_actions_addclose(actions, fd);
+
                 if (r)
                         return r;
         }
+        if (posix_spawn_file_actions_addclosefrom_np(actions, FD_PARKED))
+                return ENOMEM;
         return posix_spawn_file_actions_addchdir_np(actions, spec->dir ? spec->dir : "/");
 }
 
@@ -102,6 +112,9 @@ int child_spawn(const struct child_spec *spec, struct child *ret, struct cringle
 
         if (spec->n_fds > SOCK_FDS_MAX)
                 return err_set(err, CRINGLE_E_INTERNAL, "too many fds for %s", spec->path);
+        for (size_t i = 0; i < spec->n_fds; i++)
+                if (spec->fds[i].as < 0 || spec->fds[i].as >= FD_PARKED)
+                        return err_set(err, CRINGLE_E_INTERNAL, "fd %d for %s", spec->fds[i].as, spec->path);
         if (lift_fds(spec, lifted, err) < 0)
                 return -1;
         s.fds = lifted;

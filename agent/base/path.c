@@ -14,7 +14,7 @@
 #include "agent/base/own.h"
 #include "agent/base/path.h"
 
-int path_open(int root, const char *path, int flags, mode_t mode, struct cringle_err *err)
+static int open_in_root(int root, const char *path, int flags, mode_t mode)
 {
         struct open_how how = {
                 .flags = (uint64_t) flags | O_CLOEXEC,
@@ -27,6 +27,13 @@ int path_open(int root, const char *path, int flags, mode_t mode, struct cringle
         do
                 fd = (int) syscall(SYS_openat2, root, path, &how, sizeof how);
         while (fd < 0 && (errno == EAGAIN || errno == EINTR));
+
+        return fd;
+}
+
+int path_open(int root, const char *path, int flags, mode_t mode, struct cringle_err *err)
+{
+        int fd = open_in_root(root, path, flags, mode);
 
         return fd < 0 ? err_sys(err, "open %s in its root", path) : fd;
 }
@@ -80,7 +87,7 @@ int path_mount_point(int root, const char *path, bool directory, struct cringle_
         const char *name;
         struct stat st;
 
-        fd = path_open(root, path, O_PATH, 0, err);
+        fd = open_in_root(root, path, O_PATH, 0);
         if (fd >= 0) {
                 if (fstat(fd, &st) < 0)
                         return err_sys(err, "stat %s", path);
@@ -89,7 +96,7 @@ int path_mount_point(int root, const char *path, bool directory, struct cringle_
                 return steal_fd(&fd);
         }
         if (errno != ENOENT)
-                return -1;
+                return err_sys(err, "open %s in its root", path);
         if (directory)
                 return path_make_dirs(root, path, 0755, err);
 

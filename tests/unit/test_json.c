@@ -12,7 +12,7 @@ static int parse(const char *text, struct json_object **ret)
 
 static void nonsense_is_refused(void **state)
 {
-        static const char *const bad[] = { "", "{", "{\"a\":1}x", "[1,]", "{'a':1}", "nul", "\"\xff\"", "[1] [2]" };
+        static const char *const bad[] = { "", "{", "{\"a\":1}x", "[1,]", "['a']", "nul", "\"\xff\"", "[1] [2]" };
         auto_buf deep = BUF_INIT;
         struct json_object *o = NULL;
 

@@ -50,7 +50,7 @@ static void stop(void *data)
         loop_stop(loop);
 }
 
-static void fail(void *data)
+static void too_late(void *data)
 {
         fail_msg("a cancelled timer fired");
 }
@@ -60,7 +60,7 @@ static void timers_fire_once_unless_cancelled(void **state)
         int64_t start = clock_monotonic();
 
         assert_ok(loop_new(&loop, unit_err()), unit_err());
-        never = loop_after(loop, 60 * NSEC_PER_MSEC, fail, NULL);
+        never = loop_after(loop, 60 * NSEC_PER_MSEC, too_late, NULL);
         loop_after(loop, 20 * NSEC_PER_MSEC, stop, NULL);
         loop_run(loop);
         assert_true(clock_monotonic() - start >= 15 * NSEC_PER_MSEC);
