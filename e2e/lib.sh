@@ -14,6 +14,7 @@
 #   agent_start [YAML]          $SOCKET, $AGENT_PID; YAML is laid over the configuration
 #   agent_stop, agent_kill      SIGTERM and wait, SIGKILL and wait; agent_start again restarts it
 #   cringle ..., crictl ...     the command lines, on $SOCKET
+#   pod_run, container_run, ... pods from one line, through crictl
 #   leaks_begin, leaks_none     nothing may stay behind between the two
 #
 # Environment: CRINGLE_BUILD (default build/rel), the build tree whose programs are
@@ -468,13 +469,91 @@ crictl() {
                 --runtime-endpoint "unix://$SOCKET" --image-endpoint "unix://$SOCKET" "$@"
 }
 
+# ---- pods and containers ---------------------------------------------------------
+
+# The kubelet's view of a pod, kept in files: crictl wants the pod's again for each
+# container.  A last argument, where one is taken, is a jq filter that changes it.
+
+E2E_IMAGE=docker.io/library/busybox:latest
+
+# pod_run NAME [FILTER]: prints the pod's id.
+pod_run() {
+        local config=$E2E_TMP/pods/$1.json
+
+        mkdir -p "$E2E_TMP/pods" "$E2E_TMP/logs/$1"
+        jq -n --arg name "$1" --arg logs "$E2E_TMP/logs/$1" \
+                '{metadata: {name: $name, namespace: "e2e", uid: ("uid-" + $name), attempt: 0},
+                  log_directory: $logs, linux: {}} | '"${2-.}" >"$config"
+        crictl runp "$config" >"$E2E_TMP/pods/$1.id" || return
+        cat "$E2E_TMP/pods/$1.id"
+}
+
+pod_id() {
+        cat "$E2E_TMP/pods/$1.id"
+}
+
+# container_create POD NAME SCRIPT [FILTER]: prints the container's id; its log is
+# $E2E_TMP/logs/POD/NAME.log.
+container_create() {
+        local config=$E2E_TMP/pods/$1-$2.json
+
+        jq -n --arg name "$2" --arg script "$3" --arg image "$E2E_IMAGE" \
+                '{metadata: {name: $name, attempt: 0}, image: {image: $image},
+                  command: ["sh", "-c", $script], log_path: ($name + ".log"), linux: {}} | '"${4-.}" >"$config"
+        crictl create "$(pod_id "$1")" "$config" "$E2E_TMP/pods/$1.json"
+}
+
+# container_run POD NAME SCRIPT [FILTER]: create and start; prints the id.
+container_run() {
+        local id
+
+        id=$(container_create "$@") && crictl start "$id" >/dev/null && echo "$id"
+}
+
+# container_log POD NAME: what it wrote, without times and tags.
+container_log() {
+        cut -d' ' -f4- "$E2E_TMP/logs/$1/$2.log"
+}
+
+# container_field ID FILTER, pod_field ID FILTER: of the status.
+container_field() {
+        crictl inspect --output json "$1" | jq -r ".status$2"
+}
+
+pod_field() {
+        crictl inspectp --output json "$1" | jq -r ".status$2"
+}
+
+# container_is ID STATE
+container_is() {
+        [[ $(container_field "$1" .state) == "CONTAINER_$2" ]]
+}
+
+# pod_remove NAME...: stop and remove.
+pod_remove() {
+        local name
+
+        for name; do
+                crictl stopp "$(pod_id "$name")" >/dev/null && crictl rmp "$(pod_id "$name")" >/dev/null || return
+        done
+}
+
+# same LEFT RIGHT: equal, or both are shown.
+same() {
+        [[ $1 == "$2" ]] || {
+                printf 'got:  %s\nwant: %s\n' "$1" "$2"
+                return 1
+        }
+}
+
 # ---- leaks ---------------------------------------------------------------------
 
 # leaks_begin, and later leaks_none WHAT: a check that nothing stayed behind in between.
 # The agent may run on; what host-wide things this script's own network leaves by design is allowed.
 leaks_begin() {
         E2E_LEAKS=(--root "$AGENT_ROOT" --state "$AGENT_STATE" --agent "${AGENT_PID:-0}"
-                --cni-data "$NETWORK_DATA" --cni-cache "$E2E_TMP/cni/cache" --allow "^link $NETWORK_BRIDGE\b")
+                --cni-data "$NETWORK_DATA" --cni-cache "$E2E_TMP/cni/cache" --allow "^link $NETWORK_BRIDGE\b"
+                --allow "^cgroup .*$AGENT_CGROUP(/monitors|/pods)?\$")
         "$E2E_DIR/leaks" snapshot "$E2E_TMP/leaks" "${E2E_LEAKS[@]}"
 }
 
