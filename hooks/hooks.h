@@ -1,0 +1,79 @@
+#pragma once
+
+/*
+ * The hook engine: one pipeline for hooks from everywhere
+ *
+ * Sources, in the order in which they touch a container that is being created:
+ * native hook plugins (in the order of the configuration), then hooks.d files, then
+ * hooks declared in the YAML.  The latter two end as OCI hooks in the
+ * specification and are run by the executor; native ones run here, at all points.
+ *
+ * Each field of a container has one owner: a second hook that sets what another
+ * has set is refused with an error that names both.  What a hook's failure does is
+ * its policy: `fail` fails the operation, `ignore` is logged and counted.
+ *
+ * hooks.d directories are watched: files come and go while pods run.  A file that
+ * is bad never disables another; it is kept with its error for `cringle hooks list`.
+ *
+ * All functions may be called from any thread.
+ */
+
+#include <json-c/json.h>
+
+#include "agent/base/buf.h"
+#include "agent/base/own.h"
+#include "agent/host/host.h"
+#include "config/config.h"
+#include "cri.pb-c.h"
+#include "plugins/api/hook.h"
+
+struct hooks;
+
+int hooks_new(const struct config *config, struct host *host, struct hooks **ret, struct cringle_err *err);
+struct hooks *hooks_free(struct hooks *h);
+
+/* Take over YAML hooks, directories and policies of @config.  Nothing changes when it fails. */
+int hooks_reload(struct hooks *h, const struct config *config, struct cringle_err *err);
+
+/* What a hook is told of a pod or container; all borrowed.  NULL and 0 where it makes no sense. */
+struct hooks_subject {
+        const char *pod_id;
+        const Cri__PodSandboxConfig *pod;
+        const char *handler;
+        const char *container_id;
+        const Cri__ContainerConfig *container;
+        const char *bundle;
+        int32_t pid;
+        int32_t exit_code;
+};
+
+/*
+ * Run the native hooks of @point (enum cringle_point).  -1 when one with the policy
+ * `fail` has refused; at points that cannot be refused always 0.
+ */
+int hooks_run(struct hooks *h, int point, const struct hooks_subject *subject, const struct cringle_call *call,
+              struct cringle_err *err);
+
+/*
+ * CRINGLE_CONTAINER_CREATE: let native hooks adjust @spec (runtime-spec, edited in
+ * place), then add the hooks.d and YAML hooks that match.  On failure @spec may be half-edited.
+ */
+int hooks_adjust(struct hooks *h, const struct hooks_subject *subject, struct json_object *spec,
+                 const struct cringle_call *call, struct cringle_err *err);
+
+/* One hook of any source; borrowed for one call of hooks_list()'s callback. */
+struct hooks_info {
+        const char *name;
+        const char *source;             /* "plugin", "hooks.d", "yaml" */
+        const char *origin;             /* file, file:line, or the plugin's name */
+        const char *stages;             /* "prestart,poststop" or points */
+        const char *policy;             /* "fail", "ignore" */
+        const char *conditions;         /* one line */
+        const char *error;              /* why it is not in force; NULL: it is */
+        uint64_t matches;               /* containers it was added to, or calls of a native hook */
+        uint64_t failures;
+};
+
+void hooks_list(struct hooks *h, void (*fn)(void *data, const struct hooks_info *info), void *data);
+
+AUTO_DEFINE(hooks, hooks_free)
