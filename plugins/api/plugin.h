@@ -75,8 +75,10 @@ struct cringle_host {
          * group of its own, which is killed when @call ends first.  @input (may
          * be NULL) goes to stdin.  *ret_status is as from waitpid(2); *ret_output
          * is stdout, NUL-terminated, at most 1 MiB, to be freed with free();
-         * stderr's tail goes into @err when the program fails.
-         * 0, or -1 when it could not be run, was cut short, or exited non-zero.
+         * stderr's tail goes into @err when the program fails.  argv[0] is the
+         * program's absolute path.  0, or -1 when it could not be run, was cut
+         * short, or exited non-zero; in the last case alone *ret_status and
+         * *ret_output are filled as on success.
          */
         int (*spawn)(const struct cringle_host *host, const struct cringle_call *call, char *const argv[],
                      char *const envp[], const char *input, int *ret_status, char **ret_output,
@@ -89,7 +91,8 @@ enum cringle_setting_type {
         CRINGLE_BOOL = 2,               /* "true" or "false" when handed over */
         CRINGLE_INTEGER = 3,
         CRINGLE_PATH = 4,               /* absolute */
-        CRINGLE_STRING_LIST = 5,        /* handed over as one string per element, same key */
+        CRINGLE_STRING_LIST = 5,        /* handed over as one pair per element, same key, in order */
+        CRINGLE_SECRET = 6,             /* a string that is never shown */
 };
 
 /* One setting that the plugin understands; the table ends with a NULL name. */
@@ -110,22 +113,30 @@ struct cringle_factory {
         size_t size;
         int kind;                       /* enum cringle_kind */
         const char *name;               /* as in the configuration: lower-case words and dashes; NULL: the plugin's */
-        uint16_t major;                 /* of the interface of this kind that `ops` follows */
-        uint16_t minor;
+        uint16_t major;                 /* of the interface of this kind that `ops` follows: CRINGLE_<KIND>_MAJOR */
+        uint16_t minor;                 /* CRINGLE_<KIND>_MINOR */
         const char *help;               /* one line for `cringle plugins list` */
         const struct cringle_setting *settings; /* may be NULL */
 
         /* Can this work on this machine?  Runs in a child; may be NULL. */
         int (*probe)(struct cringle_err *err);
 
-        /* *ret_self is handed to every other call.  Settings are borrowed. */
+        /*
+         * *ret_self is handed to every other call.  Settings are borrowed.  On
+         * failure *ret_self is not looked at: destroy is not called.  NULL: a plugin
+         * without state, whose calls get a NULL self.
+         */
         int (*create)(const struct cringle_host *host, const struct cringle_pair *settings, void **ret_self,
                       struct cringle_err *err);
 
         int (*start)(void *self, struct cringle_err *err);              /* may be NULL */
-        int (*reload)(void *self, const struct cringle_pair *settings, struct cringle_err *err); /* NULL: needs a restart */
-        void (*quiesce)(void *self);                                    /* may be NULL */
-        void (*destroy)(void *self);                                    /* accepts half-made instances */
+
+        /* Take new settings, all or nothing, while other calls run.  NULL: new settings need a restart. */
+        int (*reload)(void *self, const struct cringle_pair *settings, struct cringle_err *err);
+
+        /* The last call before destroy: end threads and callbacks.  No other call runs.  May be NULL. */
+        void (*quiesce)(void *self);
+        void (*destroy)(void *self);            /* also after a failed start; NULL only without a create */
 
         const void *ops;                /* struct cringle_<kind>_ops of this kind */
 };
