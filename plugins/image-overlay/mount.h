@@ -1,0 +1,27 @@
+#pragma once
+
+/*
+ * Overlay mounts that nobody sees: made detached, handed on as an fd
+ */
+
+#include <stdbool.h>
+
+#include "agent/base/err.h"
+
+struct overlay {
+        const char *root;               /* directory of the store: absolute; all names below are in it */
+        const char *const *lowers;      /* topmost first, ended by NULL; at least one */
+        const char *over;               /* directory that holds "upper" and "work"; NULL: nothing to write to */
+        const char *empty;              /* an empty directory: goes below a single layer without `over` */
+        bool readonly;
+};
+
+/* Mount it; *ret_fd is as from fsmount(2), the caller's. */
+int overlay_mount(const struct overlay *o, int *ret_fd, struct cringle_err *err);
+
+/*
+ * The same for kernels that cannot take layers one by one (before Linux 6.8), where fsconfig(2) limits the
+ * whole list to 255 bytes: mount(2) by a thread that has a mount namespace to itself, for as long
+ * as that takes.  overlay_mount() calls it when it must.
+ */
+int overlay_mount_apart(const struct overlay *o, int *ret_fd, struct cringle_err *err);

@@ -1,0 +1,658 @@
+/*
+ * image-overlay: layers as directory trees, root filesystems as overlay mounts
+ *
+ *      <root>/layers/<64 hex>/diff         a committed layer, by its chain id
+ *      <root>/layers/<64 hex>/usage        "<bytes> <inodes>\n": what it takes on disk
+ *      <root>/containers/<id>/upper, work  the writable part of a container
+ *      <root>/staging/<random>             what is being made: becomes one of the above by rename(2)
+ *      <root>/trash/<random>               what is being removed: was one of the above
+ *      <root>/empty                        an empty directory, for images without layers
+ *
+ * What always holds: whatever has its final name is whole, and a layer was on the disk before it
+ * got its name.  So there is nothing to repair after a crash, only staging and trash to empty.
+ * All directories but the layers' own are 0700: set-user-id files in an image are out of reach
+ * for users of the node.
+ */
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "agent/base/buf.h"
+#include "agent/base/file.h"
+#include "agent/base/own.h"
+#include "agent/base/path.h"
+#include "agent/base/str.h"
+#include "plugins/api/image.h"
+#include "plugins/image-overlay/mount.h"
+#include "plugins/image-overlay/tree.h"
+
+#define DIGEST_PREFIX "sha256:"
+#define HEX_LEN 64
+#define RANDOM_LEN 16                   /* hexadecimal digits of a name in staging or trash */
+#define ID_MAX 128
+#define USAGE_FILE_MAX 64
+
+/* Never changes once made: calls need no lock. */
+struct overlay_store {
+        const struct cringle_host *host;
+        char *root;
+        int fd;                         /* of root */
+        int layers, containers, staging, trash;
+};
+
+__attribute__((format(printf, 3, 4)))
+static void say(struct overlay_store *s, int level, const char *format, ...)
+{
+        char text[1024];
+        va_list args;
+
+        va_start(args, format);
+        vsnprintf(text, sizeof text, format, args);
+        va_end(args);
+        s->host->log(s->host, level, text);
+}
+
+/* The directory name of a layer.  Nothing else than 64 digits ever becomes a path. */
+static int hex_of(const char *chain_id, const char **ret, struct cringle_err *err)
+{
+        const char *hex = chain_id + strlen(DIGEST_PREFIX);
+
+        if (!str_starts(chain_id, DIGEST_PREFIX) || strlen(hex) != HEX_LEN ||
+            strspn(hex, "0123456789abcdef") != HEX_LEN)
+                return err_set(err, CRINGLE_E_INVALID, "'%.100s' is no chain id", chain_id);
+        *ret = hex;
+        return 0;
+}
+
+static int check_id(const char *id, struct cringle_err *err)
+{
+        if (!str_is_id(id, ID_MAX))
+                return err_set(err, CRINGLE_E_INVALID, "'%.100s' is no container id", id);
+        return 0;
+}
+
+static void random_name(char ret[static RANDOM_LEN + 1])
+{
+        uint64_t n = 0;
+
+        /* With an unlucky answer the name may be taken, and whoever makes it is told EEXIST. */
+        (void) !getrandom(&n, sizeof n, 0);
+        snprintf(ret, RANDOM_LEN + 1, "%016" PRIx64, n);
+}
+
+static int make_dir(int at, const char *name, mode_t mode, struct cringle_err *err)
+{
+        if (mkdirat(at, name, mode) < 0)
+                return err_sys(err, "make directory %s", name);
+        if (fchmodat(at, name, mode, 0) < 0)            /* whatever the umask is */
+                return err_sys(err, "set mode of %s", name);
+        return 0;
+}
+
+static int open_dir(int at, const char *name, struct cringle_err *err)
+{
+        int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+        return fd < 0 ? err_sys(err, "open %s", name) : fd;
+}
+
+/* A directory of the store itself, made if need be. */
+static int own_dir(int at, const char *name, mode_t mode, struct cringle_err *err)
+{
+        if (mkdirat(at, name, mode) < 0 && errno != EEXIST)
+                return err_sys(err, "make directory %s", name);
+        if (fchmodat(at, name, mode, 0) < 0)
+                return err_sys(err, "set mode of %s", name);
+        return open_dir(at, name, err);
+}
+
+/* Take @name out of @parent at once, and off the disk in our own time.  Absent: success. */
+static int discard(struct overlay_store *s, int parent, const char *name, struct cringle_err *err)
+{
+        char trash[RANDOM_LEN + 1];
+
+        random_name(trash);
+        if (renameat(parent, name, s->trash, trash) < 0)
+                return errno == ENOENT ? 0 : err_sys(err, "put away %s", name);
+        return tree_remove(s->trash, trash, err);
+}
+
+static int overlay_format(void *self)
+{
+        return CRINGLE_LAYER_TREE;
+}
+
+static const char *overlay_store_path(void *self)
+{
+        struct overlay_store *s = self;
+
+        return s->root;
+}
+
+static int overlay_layer_exists(void *self, const char *chain_id, struct cringle_err *err)
+{
+        struct overlay_store *s = self;
+        char path[HEX_LEN + sizeof "/diff"];
+        const char *hex;
+        struct stat st;
+
+        if (hex_of(chain_id, &hex, err) < 0)
+                return -1;
+        snprintf(path, sizeof path, "%s/diff", hex);
+        if (fstatat(s->layers, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                return errno == ENOENT ? 0 : err_sys(err, "look for layer %s", chain_id);
+        return S_ISDIR(st.st_mode);
+}
+
+static int overlay_layer_begin(void *self, const char *chain_id, struct cringle_layer *ret, struct cringle_err *err)
+{
+        struct overlay_store *s = self;
+        auto_free char *path = NULL;
+        char name[RANDOM_LEN + 1];
+        auto_fd int top = -1;
+        auto_fd int fd = -1;
+        const char *hex;
+
+        if (hex_of(chain_id, &hex, err) < 0)
+                return -1;
+        random_name(name);
+        path = str_printf(err, "%s/staging/%s/diff", s->root, name);
+        if (!path || make_dir(s->staging, name, 0700, err) < 0)
+                return -1;
+
+        top = open_dir(s->staging, name, err);
+        if (top < 0 || make_dir(top, "diff", 0755, err) < 0 || (fd = open_dir(top, "diff", err)) < 0) {
+                tree_remove(s->staging, name, NULL);
+                return -1;
+        }
+        ret->dir_fd = steal_fd(&fd);
+        ret->path = steal(&path);
+        return 0;
+}
+
+/* The name in staging of a layer begun here: what stands between "staging/" and "/diff". */
+static int staging_name(const struct overlay_store *s, const struct cringle_layer *layer, char ret[static RANDOM_LEN + 1],
+                        struct cringle_err *err)
+{
+        auto_free char *before = str_printf(err, "%s/staging/", s->root);
+        const char *name;
+
+        if (!before)
+                return -1;
+        name = layer->path + strlen(before);
+        if (!str_starts(layer->path, before) || strspn(name, "0123456789abcdef") != RANDOM_LEN ||
+            !str_equal(name + RANDOM_LEN, "/diff"))
+                return err_set(err, CRINGLE_E_INVALID, "'%s' is no layer begun here", layer->path);
+        memcpy(ret, name, RANDOM_LEN);
+        ret[RANDOM_LEN] = '\0';
+        return 0;
+}
+
+static int write_usage(int top, struct cringle_err *err)
+{
+        char text[USAGE_FILE_MAX];
+        uint64_t bytes, inodes;
+        auto_fd int fd = -1;
+
+        if (tree_usage(top, "diff", &bytes, &inodes, err) < 0)
+                return -1;
+        fd = openat(top, "usage", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+        if (fd < 0)
+                return err_sys(err, "make usage file");
+        snprintf(text, sizeof text, "%" PRIu64 " %" PRIu64 "\n", bytes, inodes);
+        return file_write_fd(fd, text, strlen(text), err);
+}
+
+/*
+ * A layer's root takes part in the root of every container on it: owner and mode may be the image's, but
+ * one that is no directory any more, or that root cannot enter, is nothing to build on.
+ */
+static int settle_root(int top, struct cringle_err *err)
+{
+        struct stat st;
+
+        if (fstatat(top, "diff", &st, AT_SYMLINK_NOFOLLOW) < 0)
+                return err_sys(err, "stat layer");
+        if (!S_ISDIR(st.st_mode))
+                return err_set(err, CRINGLE_E_DATA_LOSS, "the layer's root is no directory");
+        if ((st.st_mode & 0700) != 0700 && fchmodat(top, "diff", (st.st_mode & 07777) | 0700, 0) < 0)
+                return err_sys(err, "set mode of layer");
+        return 0;
+}
+
+static int publish(struct overlay_store *s, const char *name, const char *hex, struct cringle_err *err)
+{
+        auto_fd int top = open_dir(s->staging, name, err);
+
+        if (top < 0 || settle_root(top, err) < 0 || write_usage(top, err) < 0)
+                return -1;
+        if (syncfs(top) < 0)
+                return err_sys(err, "sync layer");
+        if (renameat2(s->staging, name, s->layers, hex, RENAME_NOREPLACE) < 0) {
+                if (errno != EEXIST)
+                        return err_sys(err, "publish layer");
+                return discard(s, s->staging, name, err);
+        }
+        /* Visible but not durable would be a lie: take it back. */
+        if (fsync(s->layers) < 0) {
+                err_sys(err, "sync directory of layers");
+                discard(s, s->layers, hex, NULL);
+                return -1;
+        }
+        return 0;
+}
+
+static int overlay_layer_commit(void *self, const char *chain_id, struct cringle_layer *layer, struct cringle_err *err)
+{
+        struct overlay_store *s = self;
+        char name[RANDOM_LEN + 1];
+        const char *hex;
+
+        if (hex_of(chain_id, &hex, err) < 0 || staging_name(s, layer, name, err) < 0)
+                return -1;
+        if (publish(s, name, hex, err) < 0)
+                return err_wrap(err, "commit layer %s", chain_id);
+        return 0;
+}
+
+static void overlay_layer_abort(void *self, const char *chain_id, struct cringle_layer *layer)
+{
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        struct overlay_store *s = self;
+        char name[RANDOM_LEN + 1];
+
+        if (staging_name(s, layer, name, &err) < 0 || tree_remove(s->staging, name, &err) < 0)
+                say(s, CRINGLE_WARNING, "drop unfinished layer %s: %s, left for the next start", chain_id, err.text);
+}
+
+static int overlay_layer_remove(void *self, const char *chain_id, struct cringle_err *err)
+{
+        struct overlay_store *s = self;
+        const char *hex;
+
+        return hex_of(chain_id, &hex, err) < 0 ? -1 : discard(s, s->layers, hex, err);
+}
+
+static int overlay_layer_usage(void *self, const char *chain_id, struct cringle_usage *ret, struct cringle_err *err)
+{
+        struct overlay_store *s = self;
+        auto_buf text = BUF_INIT;
+        uint64_t bytes, inodes;
+        auto_fd int file = -1;
+        auto_fd int top = -1;
+        const char *hex;
+
+        if (hex_of(chain_id, &hex, err) < 0)
+                return -1;
+        top = open_dir(s->layers, hex, err);
+        if (top < 0)
+                return err_wrap(err, "layer %s", chain_id);
+
+        file = openat(top, "usage", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+        if (file < 0 || file_read_fd(file, USAGE_FILE_MAX, &text, err) < 0 ||
+            sscanf(text.data, "%" SCNu64 " %" SCNu64, &bytes, &inodes) != 2) {
+                if (tree_usage(top, "diff", &bytes, &inodes, err) < 0)
+                        return -1;
+        }
+        ret->bytes = bytes;
+        ret->inodes = inodes;
+        return 0;
+}
+
+/* The overlay's directories, as names below the root. */
+struct stack {
+        char **lowers;          /* topmost first */
+        char *over;
+};
+
+static void stack_done(struct stack *k)
+{
+        strv_free(k->lowers);
+        free(k->over);
+}
+
+static inline void auto_stack_(struct stack *k)
+{
+        stack_done(k);
+}
+
+static int stack_lowers(struct stack *k, const struct cringle_rootfs_options *options, struct cringle_err *err)
+{
+        for (size_t i = strv_count(options->chain_ids); i-- > 0;) {
+                char name[sizeof "layers//diff" + HEX_LEN];
+                const char *hex;
+
+                if (hex_of(options->chain_ids[i], &hex, err) < 0)
+                        return -1;
+                snprintf(name, sizeof name, "layers/%s/diff", hex);
+                if (strv_add(&k->lowers, name, err) < 0)
+                        return -1;
+        }
+        return k->lowers ? 0 : strv_add(&k->lowers, "empty", err);
+}
+
+/* The root of a container is the upper directory's: it starts out as the image's. */
+static int copy_root(int from, int to, struct cringle_err *err)
+{
+        char names[4096], value[4096];
+        struct stat st;
+        ssize_t n;
+
+        if (fstat(from, &st) < 0)
+                return err_sys(err, "stat root of the image");
+        if (fchown(to, st.st_uid, st.st_gid) < 0 || fchmod(to, st.st_mode & 07777) < 0)
+                return err_sys(err, "set owner and mode of the root");
+
+        n = flistxattr(from, names, sizeof names);
+        if (n < 0)
+                return errno == ENOTSUP || errno == ERANGE ? 0 : err_sys(err, "list attributes of the root");
+        for (const char *name = names; name < names + n; name += strlen(name) + 1) {
+                ssize_t size;
+
+                if (str_starts(name, "trusted.overlay."))
+                        continue;
+                size = fgetxattr(from, name, value, sizeof value);
+                if (size < 0 || fsetxattr(to, name, value, (size_t) size, 0) < 0)
+                        return err_sys(err, "copy attribute %s of the root", name);
+        }
+        return 0;
+}
+
+/* Make staging/@name a writable part on top of @lower. */
+static int build_over(struct overlay_store *s, const char *name, const char *lower, struct cringle_err *err)
+{
+        auto_fd int top = -1, upper = -1, image = -1;
+
+        if (make_dir(s->staging, name, 0700, err) < 0)
+                return -1;
+        top = open_dir(s->staging, name, err);
+        if (top < 0 || make_dir(top, "work", 0700, err) < 0 || make_dir(top, "upper", 0755, err) < 0)
+                return -1;
+        upper = open_dir(top, "upper", err);
+        image = open_dir(s->fd, lower, err);
+        if (upper < 0 || image < 0)
+                return -1;
+        return copy_root(image, upper, err);
+}
+
+static int overlay_rootfs_prepare(void *self, const char *id, const struct cringle_rootfs_options *options,
+                                  struct cringle_err *err)
+{
+        auto_cleanup(auto_stack_) struct stack k = { 0 };
+        struct overlay_store *s = self;
+        char name[RANDOM_LEN + 1];
+
+        if (check_id(id, err) < 0 || stack_lowers(&k, options, err) < 0)
+                return -1;
+        if (faccessat(s->containers, id, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+                return 0;
+
+        random_name(name);
+        if (build_over(s, name, k.lowers[0], err) < 0)
+                goto fail;
+        if (renameat2(s->staging, name, s->containers, id, RENAME_NOREPLACE) < 0 && errno != EEXIST) {
+                err_sys(err, "publish");
+                goto fail;
+        }
+        tree_remove(s->staging, name, NULL);            /* there only when somebody else was faster */
+        return 0;
+
+fail:
+        tree_remove(s->staging, name, NULL);
+        return err_wrap(err, "prepare root filesystem of %s", id);
+}
+
+static int mount_stack(struct overlay_store *s, const struct stack *k, bool readonly, int *ret_fd,
+                       struct cringle_err *err)
+{
+        struct overlay o = {
+                .root = s->root,
+                .lowers = (const char *const *) k->lowers,
+                .over = k->over,
+                .empty = "empty",
+                .readonly = readonly,
+        };
+
+        return overlay_mount(&o, ret_fd, err);
+}
+
+static int overlay_rootfs_mount(void *self, const char *id, const struct cringle_rootfs_options *options, int *ret_fd,
+                                struct cringle_err *err)
+{
+        auto_cleanup(auto_stack_) struct stack k = { 0 };
+        struct overlay_store *s = self;
+
+        if (check_id(id, err) < 0 || stack_lowers(&k, options, err) < 0)
+                return -1;
+        k.over = str_printf(err, "containers/%s", id);
+        if (!k.over)
+                return -1;
+        return mount_stack(s, &k, options->readonly, ret_fd, err) < 0 ? err_wrap(err, "root filesystem of %s", id) : 0;
+}
+
+static int overlay_rootfs_remove(void *self, const char *id, struct cringle_err *err)
+{
+        struct overlay_store *s = self;
+
+        return check_id(id, err) < 0 ? -1 : discard(s, s->containers, id, err);
+}
+
+static int overlay_rootfs_usage(void *self, const char *id, struct cringle_usage *ret, struct cringle_err *err)
+{
+        struct overlay_store *s = self;
+        auto_fd int top = -1;
+
+        if (check_id(id, err) < 0)
+                return -1;
+        top = open_dir(s->containers, id, err);
+        if (top < 0)
+                return err_wrap(err, "root filesystem of %s", id);
+        return tree_usage(top, "upper", &ret->bytes, &ret->inodes, err);
+}
+
+static int overlay_view_mount(void *self, const struct cringle_rootfs_options *options, int *ret_fd,
+                              struct cringle_err *err)
+{
+        auto_cleanup(auto_stack_) struct stack k = { 0 };
+        struct overlay_store *s = self;
+
+        if (stack_lowers(&k, options, err) < 0)
+                return -1;
+        return mount_stack(s, &k, true, ret_fd, err) < 0 ? err_wrap(err, "view of an image") : 0;
+}
+
+/* Is the directory entry @name, prefixed, on the list?  NULL: nothing is. */
+static bool keeps(const char *const *list, const char *prefix, const char *name)
+{
+        for (; list && *list; list++)
+                if (str_starts(*list, prefix) && str_equal(*list + strlen(prefix), name))
+                        return true;
+        return false;
+}
+
+/* Remove all of @dir that is not on @list.  Goes on after a failure, and tells the last one. */
+static int sweep_dir(struct overlay_store *s, int dir, const char *const *list, const char *prefix,
+                     struct cringle_err *err)
+{
+        auto_fd int copy = open_dir(dir, ".", err);
+        auto_strv names = NULL;
+        struct dirent *entry;
+        int r = 0;
+        DIR *d;
+
+        if (copy < 0)
+                return -1;
+        d = fdopendir(copy);
+        if (!d)
+                return err_sys(err, "read directory");
+        steal_fd(&copy);        /* the DIR has it */
+        while (r == 0 && (entry = readdir(d)))
+                if (!str_equal(entry->d_name, ".") && !str_equal(entry->d_name, "..") &&
+                    !keeps(list, prefix, entry->d_name))
+                        r = strv_add(&names, entry->d_name, err);
+        closedir(d);
+        if (r < 0)
+                return -1;
+
+        for (char **name = names; name && *name; name++)
+                if ((dir == s->trash ? tree_remove(dir, *name, err) : discard(s, dir, *name, err)) < 0)
+                        r = -1;
+        return r;
+}
+
+static int overlay_sweep(void *self, const char *const *chain_ids, const char *const *ids, struct cringle_err *err)
+{
+        struct overlay_store *s = self;
+        int r = 0;
+
+        if (sweep_dir(s, s->staging, NULL, "", err) < 0)
+                r = -1;
+        if (sweep_dir(s, s->layers, chain_ids, DIGEST_PREFIX, err) < 0)
+                r = -1;
+        if (sweep_dir(s, s->containers, ids, "", err) < 0)
+                r = -1;
+        if (sweep_dir(s, s->trash, NULL, "", err) < 0)
+                r = -1;
+        return r < 0 ? err_wrap(err, "sweep %s", s->root) : 0;
+}
+
+static int overlay_probe(struct cringle_err *err)
+{
+        auto_fd int fs = fsopen("overlay", FSOPEN_CLOEXEC);
+
+        return fs < 0 ? err_sys(err, "the kernel offers no overlay file system") : 0;
+}
+
+static void overlay_destroy(void *self)
+{
+        struct overlay_store *s = self;
+
+        if (!s)
+                return;
+        fd_close(s->trash);
+        fd_close(s->staging);
+        fd_close(s->containers);
+        fd_close(s->layers);
+        fd_close(s->fd);
+        free(s->root);
+        free(s);
+}
+
+static int open_store(struct overlay_store *s, struct cringle_err *err)
+{
+        auto_fd int empty = -1;
+
+        if (file_make_dirs(s->root, 0700, err) < 0)
+                return -1;
+        s->fd = own_dir(AT_FDCWD, s->root, 0700, err);
+        if (s->fd < 0)
+                return -1;
+        s->layers = own_dir(s->fd, "layers", 0700, err);
+        s->containers = own_dir(s->fd, "containers", 0700, err);
+        s->staging = own_dir(s->fd, "staging", 0700, err);
+        s->trash = own_dir(s->fd, "trash", 0700, err);
+        empty = own_dir(s->fd, "empty", 0755, err);
+        return s->layers < 0 || s->containers < 0 || s->staging < 0 || s->trash < 0 || empty < 0 ? -1 : 0;
+}
+
+static int overlay_create(const struct cringle_host *host, const struct cringle_pair *settings, void **ret_self,
+                          struct cringle_err *err)
+{
+        struct overlay_store *s = calloc(1, sizeof *s);
+        const char *root = NULL;
+
+        if (!s)
+                return err_oom(err);
+        s->host = host;
+        s->fd = s->layers = s->containers = s->staging = s->trash = -1;
+
+        for (const struct cringle_pair *p = settings; p && p->key; p++)
+                if (str_equal(p->key, "root"))
+                        root = p->value;
+        if (!root) {
+                err_set(err, CRINGLE_E_INVALID, "setting root: missing");
+                goto fail;
+        }
+        if (!path_is_clean(root)) {
+                err_set(err, CRINGLE_E_INVALID, "setting root: '%s' is no clean absolute path", root);
+                goto fail;
+        }
+        s->root = strdup(root);
+        if (!s->root) {
+                err_oom(err);
+                goto fail;
+        }
+        if (open_store(s, err) < 0)
+                goto fail;
+
+        *ret_self = s;
+        return 0;
+
+fail:
+        overlay_destroy(s);
+        return -1;
+}
+
+/* Not every file system can be the upper one; better told now than by the first container. */
+static int overlay_start(void *self, struct cringle_err *err)
+{
+        auto_cleanup(auto_stack_) struct stack k = { 0 };
+        struct overlay_store *s = self;
+        char name[RANDOM_LEN + 1];
+        auto_fd int fd = -1;
+        int r = -1;
+
+        random_name(name);
+        k.over = str_printf(err, "staging/%s", name);
+        if (k.over && strv_add(&k.lowers, "empty", err) == 0 && build_over(s, name, "empty", err) == 0)
+                r = mount_stack(s, &k, false, &fd, err);
+        tree_remove(s->staging, name, NULL);
+        return r < 0 ? err_wrap(err, "try an overlay mount on %s", s->root) : 0;
+}
+
+static const struct cringle_setting settings[] = {
+        { "root", CRINGLE_PATH, NULL, "directory of layers and writable parts; its file system must do for overlayfs" },
+        { 0 }
+};
+
+static const struct cringle_image_ops ops = {
+        .size = sizeof ops,
+        .format = overlay_format,
+        .store_path = overlay_store_path,
+        .layer_exists = overlay_layer_exists,
+        .layer_begin = overlay_layer_begin,
+        .layer_commit = overlay_layer_commit,
+        .layer_abort = overlay_layer_abort,
+        .layer_remove = overlay_layer_remove,
+        .layer_usage = overlay_layer_usage,
+        .rootfs_prepare = overlay_rootfs_prepare,
+        .rootfs_mount = overlay_rootfs_mount,
+        .rootfs_remove = overlay_rootfs_remove,
+        .rootfs_usage = overlay_rootfs_usage,
+        .view_mount = overlay_view_mount,
+        .sweep = overlay_sweep,
+};
+
+CRINGLE_PLUGIN(image_overlay,
+        .kind = CRINGLE_IMAGE,
+        .name = "image-overlay",
+        .major = CRINGLE_IMAGE_MAJOR,
+        .minor = CRINGLE_IMAGE_MINOR,
+        .help = "layers as directory trees, root filesystems as overlay mounts",
+        .settings = settings,
+        .probe = overlay_probe,
+        .create = overlay_create,
+        .start = overlay_start,
+        .destroy = overlay_destroy,
+        .ops = &ops);
