@@ -6,7 +6,8 @@
  *      <root>/containers/<id>/upper, work  the writable part of a container
  *      <root>/staging/<random>             what is being made: becomes one of the above by rename(2)
  *      <root>/trash/<random>               what is being removed: was one of the above
- *      <root>/empty                        an empty directory, for images without layers
+ *      <root>/bare                         an empty directory: what an image without layers has
+ *      <root>/empty                        another, to put below a single layer
  *
  * What always holds: whatever has its final name is whole, and a layer was on the disk before it
  * got its name.  So there is nothing to repair after a crash, only staging and trash to empty.
@@ -339,7 +340,7 @@ static int stack_lowers(struct stack *k, const struct cringle_rootfs_options *op
                 if (strv_add(&k->lowers, name, err) < 0)
                         return -1;
         }
-        return k->lowers ? 0 : strv_add(&k->lowers, "empty", err);
+        return k->lowers ? 0 : strv_add(&k->lowers, "bare", err);
 }
 
 /* The root of a container is the upper directory's: it starts out as the image's. */
@@ -551,7 +552,7 @@ static void overlay_destroy(void *self)
 
 static int open_store(struct overlay_store *s, struct cringle_err *err)
 {
-        auto_fd int empty = -1;
+        auto_fd int bare = -1, empty = -1;
 
         if (file_make_dirs(s->root, 0700, err) < 0)
                 return -1;
@@ -562,8 +563,9 @@ static int open_store(struct overlay_store *s, struct cringle_err *err)
         s->containers = own_dir(s->fd, "containers", 0700, err);
         s->staging = own_dir(s->fd, "staging", 0700, err);
         s->trash = own_dir(s->fd, "trash", 0700, err);
+        bare = own_dir(s->fd, "bare", 0755, err);
         empty = own_dir(s->fd, "empty", 0755, err);
-        return s->layers < 0 || s->containers < 0 || s->staging < 0 || s->trash < 0 || empty < 0 ? -1 : 0;
+        return s->layers < 0 || s->containers < 0 || s->staging < 0 || s->trash < 0 || bare < 0 || empty < 0 ? -1 : 0;
 }
 
 static int overlay_create(const struct cringle_host *host, const struct cringle_pair *settings, void **ret_self,
@@ -615,7 +617,7 @@ static int overlay_start(void *self, struct cringle_err *err)
 
         random_name(name);
         k.over = str_printf(err, "staging/%s", name);
-        if (k.over && strv_add(&k.lowers, "empty", err) == 0 && build_over(s, name, "empty", err) == 0)
+        if (k.over && strv_add(&k.lowers, "bare", err) == 0 && build_over(s, name, "bare", err) == 0)
                 r = mount_stack(s, &k, false, &fd, err);
         tree_remove(s->staging, name, NULL);
         return r < 0 ? err_wrap(err, "try an overlay mount on %s", s->root) : 0;
