@@ -143,6 +143,12 @@ struct config *config_free(struct config *c);
 
 AUTO_DEFINE(config, config_free)
 
+/*
+ * Everything that is wrong, appended to @ret as lines "file:line:column: text";
+ * nothing, when nothing is.  -1: a file cannot be read, or is no YAML at all.
+ */
+int config_check(const char *file, const char *dir, struct buf *ret, struct cringle_err *err);
+
 /* All keys with values as YAML; with @origin each line says where its value comes from. */
 int config_show(const char *file, const char *dir, bool origin, struct buf *ret, struct cringle_err *err);
 

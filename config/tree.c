@@ -1,5 +1,5 @@
 /*
- * YAML trees; see yaml.h.
+ * YAML trees; see tree.h.
  *
  * libyaml is asked for events, which it makes without recursion; the stack of
  * open maps and lists is an array here, so the depth of a file costs no C stack.
@@ -13,7 +13,7 @@
 #include <yaml.h>
 
 #include "agent/base/file.h"
-#include "config/yaml.h"
+#include "config/tree.h"
 
 struct reader {
         yaml_parser_t parser;
@@ -342,11 +342,18 @@ __attribute__((format(printf, 5, 0)))
 static void complain_at(struct yaml_complaints *c, const struct yaml_node *node, unsigned line, unsigned column,
                         const char *format, va_list args)
 {
+        size_t start = c->text.len;
+
         if (c->count++ >= YAML_COMPLAINTS_MAX)
                 return;
         if (buf_printf(&c->text, NULL, "%s:%u:%u: ", node->file, line, column) < 0 ||
-            buf_vprintf(&c->text, format, args, NULL) < 0 || buf_add(&c->text, "\n", 1, NULL) < 0)
+            buf_vprintf(&c->text, format, args, NULL) < 0 || buf_add(&c->text, "\n", 1, NULL) < 0) {
                 c->out_of_memory = true;
+                return;
+        }
+        for (size_t i = start; i + 1 < c->text.len; i++)        /* what is quoted must not break the line */
+                if ((unsigned char) c->text.data[i] < 0x20)
+                        c->text.data[i] = '?';
 }
 
 void yaml_complain(struct yaml_complaints *c, const struct yaml_node *node, const char *format, ...)
@@ -390,7 +397,7 @@ static bool is_plain(const char *text)
 {
         static const char safe[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_/.@+-";
 
-        if (!*text || *text == '-' || strcmp(text, "null") == 0)
+        if (!*text || strchr("-@+.", *text) || strcmp(text, "null") == 0)
                 return false;
         for (const char *at = text; *at; at++)
                 if (!strchr(safe, *at) && !(*at == ':' && at != text && at[1] && strchr(safe, at[1])))

@@ -1,0 +1,250 @@
+/*
+ * The table of all keys; see schema.h.  The order here is the order of every
+ * document made from it.
+ */
+
+#include "config/schema.h"
+
+#define KIB INT64_C(1024)
+#define MIB (1024 * KIB)
+#define GIB (1024 * MIB)
+#define SECOND INT64_C(1000000000)
+#define HOUR (3600 * SECOND)
+
+#define AT(field) .offset = offsetof(struct config, field)
+#define OF(type, field) .offset = offsetof(struct type, field)
+#define END { 0 }
+
+static const char *const levels[] = { "error", "warning", "info", "debug", NULL };
+static const char *const stages[] = {
+        "prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop", NULL,
+};
+
+static const struct key programs[] = {
+        { "monitor", KEY_PATH, AT(programs.monitor), .fallback = CRINGLE_LIBEXECDIR "/cringle-monitor",
+          .shown = "<libexecdir>/cringle-monitor", .flags = KEY_LIVE,
+          .help = "The program that holds a pod's containers; running pods keep the one they have." },
+        { "pull", KEY_PATH, AT(programs.pull), .fallback = CRINGLE_LIBEXECDIR "/cringle-pull",
+          .shown = "<libexecdir>/cringle-pull", .flags = KEY_LIVE,
+          .help = "The program that fetches and unpacks images." },
+        { "oci", KEY_PATH, AT(programs.oci), .fallback = CRINGLE_LIBEXECDIR "/cringle-oci",
+          .shown = "<libexecdir>/cringle-oci", .flags = KEY_LIVE,
+          .help = "The OCI runtime command, for what wants one." },
+        END
+};
+
+static const struct key plugins[] = {
+        { "dirs", KEY_PATHS, AT(plugins.dirs), .fallback = "[" CRINGLE_PLUGINDIR "]", .shown = "[<plugindir>]",
+          .help = "Searched in this order for NAME.so. Only files of root that nobody else can write are loaded." },
+        END
+};
+
+#define PLUGIN_KEYS(ident, factory, what)                                                                     \
+        static const struct key ident[] = {                                                                   \
+                { "plugin", KEY_NAME, OF(config_plugin, name), .fallback = factory,                           \
+                  .help = "The plugin that " what "." },                                                      \
+                { "settings", KEY_SETTINGS, OF(config_plugin, settings), .flags = KEY_LIVE,                   \
+                  .help = "Its own settings; `cringle plugins inspect` lists them. Live if the plugin can reload." }, \
+                END                                                                                           \
+        }
+
+PLUGIN_KEYS(image_keys, "image-overlay", "keeps layers and mounts root filesystems");
+PLUGIN_KEYS(cgroup_keys, "cgroup-fs", "makes cgroups and sets limits");
+PLUGIN_KEYS(network_keys, "network-cni", "gives pods their network");
+PLUGIN_KEYS(executor_keys, "executor-native", "creates and starts containers");
+
+static const struct key cni[] = {
+        { "conf_dir", KEY_PATH, AT(cni.conf_dir), .fallback = "/etc/cni/net.d",
+          .help = "Watched for network lists; the first by name is used." },
+        { "bin_dirs", KEY_PATHS, AT(cni.bin_dirs), .fallback = "[/opt/cni/bin, /usr/lib/cni]",
+          .help = "Searched in this order for CNI plugins." },
+        { "cache_dir", KEY_PATH, AT(cni.cache_dir), .fallback = "/var/lib/cni",
+          .help = "Keeps what each attachment came to, so that it can be undone after a crash or a reboot." },
+        END
+};
+
+static const struct key cgroups[] = {
+        { "monitor_parent", KEY_STRING, AT(cgroups.monitor_parent), .fallback = "/cringle",
+          .help = "The cgroup of the monitors, apart from the pods they hold." },
+        { "default_parent", KEY_STRING, AT(cgroups.default_parent), .fallback = "\"\"", .flags = KEY_LIVE,
+          .help = "The cgroup for pods that are given none; empty: the top." },
+        END
+};
+
+static const struct key images[] = {
+        { "max_parallel", KEY_INTEGER, AT(images.max_parallel), .fallback = "3", .min = 1, .max = 64,
+          .flags = KEY_LIVE, .help = "Layers fetched at once, for each pull." },
+        { "progress_timeout", KEY_DURATION, AT(images.progress_timeout), .fallback = "5m", .min = SECOND,
+          .max = 24 * HOUR, .flags = KEY_LIVE, .help = "A pull that moves no byte for so long has failed." },
+        { "max_layer_size", KEY_SIZE, AT(images.max_layer_size), .fallback = "32GiB", .min = MIB, .max = 1024 * GIB,
+          .flags = KEY_LIVE, .help = "The most one layer may unpack to." },
+        { "uid", KEY_ID, AT(images.uid), .fallback = "65534", .min = 1, .max = INT64_C(4294967294),
+          .flags = KEY_LIVE, .help = "The user that fetches images." },
+        { "gid", KEY_ID, AT(images.gid), .fallback = "65534", .min = 1, .max = INT64_C(4294967294),
+          .flags = KEY_LIVE, .help = "The group that fetches images." },
+        { "pinned", KEY_STRINGS, AT(images.pinned), .fallback = "[]", .flags = KEY_LIVE,
+          .help = "References that the kubelet must never remove: exact, or with a * at the end." },
+        END
+};
+
+static const struct key mirrors[] = {
+        { "url", KEY_URL, OF(config_mirror, url), .flags = KEY_REQUIRED,
+          .help = "Where it is, with the path that stands before /v2, if any." },
+        { "plain_http", KEY_BOOL, OF(config_mirror, plain_http), .fallback = "false",
+          .help = "Without it an http:// URL is refused." },
+        { "skip_verify", KEY_BOOL, OF(config_mirror, skip_verify), .fallback = "false",
+          .help = "Do not check its certificate." },
+        { "ca_file", KEY_PATH, OF(config_mirror, ca_file), .shown = "the system's",
+          .help = "Certificates to trust, as PEM." },
+        END
+};
+
+static const struct key registries[] = {
+        { "mirrors", KEY_RECORDS, OF(config_registry, mirrors), .keys = mirrors,
+          .record_size = sizeof(struct config_mirror), .count = offsetof(struct config_registry, n_mirrors),
+          .help = "Tried in this order before the registry itself." },
+        { "plain_http", KEY_BOOL, OF(config_registry, plain_http), .fallback = "false",
+          .help = "The registry itself speaks HTTP without TLS." },
+        { "skip_verify", KEY_BOOL, OF(config_registry, skip_verify), .fallback = "false",
+          .help = "Do not check its certificate." },
+        { "ca_file", KEY_PATH, OF(config_registry, ca_file), .shown = "the system's",
+          .help = "Certificates to trust, as PEM." },
+        { "username", KEY_STRING, OF(config_registry, username),
+          .help = "For pulls to which the kubelet brings no credentials." },
+        { "password", KEY_SECRET, OF(config_registry, password), .help = "Goes with the username; never shown." },
+        END
+};
+
+static const struct key when[] = {
+        { "annotations", KEY_REGEX_PAIRS, OF(config_hook, when_annotations),
+          .help = "Each entry must match an annotation: expression for its key, expression for its value." },
+        { "namespaces", KEY_REGEXES, OF(config_hook, when_namespaces),
+          .help = "One must match the pod's namespace." },
+        { "images", KEY_REGEXES, OF(config_hook, when_images),
+          .help = "One must match the image as the container names it." },
+        { "commands", KEY_REGEXES, OF(config_hook, when_commands),
+          .help = "One must match the first word of the container's command." },
+        END
+};
+
+static const struct key declared[] = {
+        { "name", KEY_NAME, OF(config_hook, name), .flags = KEY_REQUIRED, .help = "For messages and metrics." },
+        { "stage", KEY_CHOICE, OF(config_hook, stage), .choices = stages, .flags = KEY_REQUIRED,
+          .help = "When it runs, as in the OCI runtime specification." },
+        { "path", KEY_PATH, OF(config_hook, path), .flags = KEY_REQUIRED,
+          .help = "The program; in the container for startContainer, else on the node." },
+        { "args", KEY_STRINGS, OF(config_hook, args), .help = "Its arguments, after its name." },
+        { "env", KEY_STRINGS, OF(config_hook, env), .help = "Its environment, NAME=VALUE." },
+        { "timeout", KEY_DURATION, OF(config_hook, timeout), .min = SECOND / 1000, .max = HOUR,
+          .shown = "hooks.timeout", .help = "Killed after so long." },
+        { "failure", KEY_POLICY, OF(config_hook, fail), .fallback = "fail",
+          .help = "fail: its failure fails the operation; ignore: it is logged." },
+        { "when", KEY_SECTION, 0, .keys = when,
+          .help = "Conditions, all of which must hold; POSIX extended regular expressions." },
+        { "", KEY_ORIGIN, OF(config_hook, origin) },
+        END
+};
+
+static const struct key hook_plugins[] = {
+        { "plugin", KEY_NAME, OF(config_hook_plugin, plugin.name), .flags = KEY_REQUIRED,
+          .help = "The hook plugin to switch on." },
+        { "failure", KEY_POLICY, OF(config_hook_plugin, fail), .fallback = "fail",
+          .help = "fail: its refusal or failure fails the operation; ignore: it is logged." },
+        { "timeout", KEY_DURATION, OF(config_hook_plugin, timeout), .min = SECOND / 1000, .max = HOUR,
+          .shown = "hooks.timeout", .help = "Given up after so long." },
+        { "settings", KEY_SETTINGS, OF(config_hook_plugin, plugin.settings), .help = "Its own settings." },
+        END
+};
+
+static const struct key hooks[] = {
+        { "dirs", KEY_PATHS, AT(hooks.dirs),
+          .fallback = "[/usr/share/containers/oci/hooks.d, /etc/containers/oci/hooks.d]", .flags = KEY_LIVE,
+          .help = "Folders of hook files (*.json); a file in a later one replaces its namesake. Watched." },
+        { "timeout", KEY_DURATION, AT(hooks.timeout), .fallback = "10s", .min = SECOND / 1000, .max = HOUR,
+          .flags = KEY_LIVE, .help = "For a hook that names none." },
+        { "declared", KEY_RECORDS, AT(hooks.yaml), .keys = declared, .record_size = sizeof(struct config_hook),
+          .count = offsetof(struct config, hooks.n_yaml), .flags = KEY_LIVE,
+          .help = "Hooks declared right here." },
+        { "plugins", KEY_RECORDS, AT(hooks.plugins), .keys = hook_plugins,
+          .record_size = sizeof(struct config_hook_plugin), .count = offsetof(struct config, hooks.n_plugins),
+          .flags = KEY_LIVE, .help = "Hook plugins, called in this order." },
+        END
+};
+
+static const struct key containers[] = {
+        { "max_line", KEY_INTEGER, AT(containers.max_line), .fallback = "16384", .min = 256, .max = MIB,
+          .flags = KEY_LIVE, .help = "Bytes of one record of a container's log; longer lines are split." },
+        { "exec_limit", KEY_SIZE, AT(containers.exec_limit), .fallback = "16MiB", .min = KIB, .max = GIB,
+          .flags = KEY_LIVE, .help = "Kept of each output stream of a command run by ExecSync." },
+        END
+};
+
+static const struct key server[] = {
+        { "max_message", KEY_SIZE, AT(server.max_message), .fallback = "16MiB", .min = MIB, .max = GIB,
+          .help = "The largest message accepted or sent." },
+        { "max_streams", KEY_INTEGER, AT(server.max_streams), .fallback = "256", .min = 16, .max = 65536,
+          .help = "Calls at once on one connection." },
+        { "workers", KEY_INTEGER, AT(server.workers), .fallback = "32", .min = 1, .max = 1024,
+          .help = "Threads for work that blocks." },
+        END
+};
+
+const struct key schema_keys[] = {
+        { "root", KEY_PATH, AT(root), .fallback = "/var/lib/cringle",
+          .help = "What survives a reboot: images, the store, writable layers." },
+        { "state", KEY_PATH, AT(state), .fallback = "/run/cringle", .help = "What does not survive a reboot." },
+        { "socket", KEY_PATH, AT(socket), .shown = "<state>/cringle.sock", .help = "Where the kubelet connects." },
+        { "log_level", KEY_CHOICE, AT(log_level), .fallback = "info", .choices = levels, .flags = KEY_LIVE,
+          .help = "The least urgent lines that are logged." },
+        { "programs", KEY_SECTION, 0, .keys = programs, .help = "Programs the agent starts." },
+        { "plugins", KEY_SECTION, 0, .keys = plugins, .help = "Where plugins come from." },
+        { "image", KEY_SECTION, AT(image), .keys = image_keys, .help = "The image backend." },
+        { "cgroup", KEY_SECTION, AT(cgroup), .keys = cgroup_keys, .help = "The cgroup driver." },
+        { "network", KEY_SECTION, AT(network), .keys = network_keys, .help = "The network." },
+        { "executor", KEY_SECTION, AT(executor), .keys = executor_keys, .help = "The executor." },
+        { "cni", KEY_SECTION, 0, .keys = cni, .help = "For the CNI network." },
+        { "cgroups", KEY_SECTION, 0, .keys = cgroups, .help = "Where cgroups go." },
+        { "images", KEY_SECTION, 0, .keys = images, .help = "Pulling and keeping images." },
+        { "registries", KEY_TABLE, AT(registries), .keys = registries, .record_size = sizeof(struct config_registry),
+          .count = offsetof(struct config, n_registries), .flags = KEY_LIVE,
+          .help = "By host, as in an image's name (docker.io, registry.k8s.io:443); _default is for all others." },
+        { "hooks", KEY_SECTION, 0, .keys = hooks, .help = "What runs at points of a container's life." },
+        { "containers", KEY_SECTION, 0, .keys = containers, .help = "Limits for containers." },
+        { "server", KEY_SECTION, 0, .keys = server, .help = "The gRPC server." },
+        { "seccomp_profile", KEY_PATH, AT(seccomp_profile), .shown = "built in", .flags = KEY_LIVE,
+          .help = "A seccomp profile (JSON) for RuntimeDefault." },
+        END
+};
+
+const char *schema_type_name(const struct key *key)
+{
+        static const char *const names[] = {
+                [KEY_STRING] = "string",
+                [KEY_NAME] = "name",
+                [KEY_SECRET] = "secret string",
+                [KEY_PATH] = "absolute path",
+                [KEY_URL] = "URL",
+                [KEY_CHOICE] = "choice",
+                [KEY_BOOL] = "true or false",
+                [KEY_POLICY] = "fail or ignore",
+                [KEY_INTEGER] = "number",
+                [KEY_SIZE] = "size",
+                [KEY_DURATION] = "duration",
+                [KEY_ID] = "user or group id",
+                [KEY_STRINGS] = "list of strings",
+                [KEY_PATHS] = "list of absolute paths",
+                [KEY_REGEXES] = "list of regular expressions",
+                [KEY_REGEX_PAIRS] = "map of regular expressions",
+                [KEY_SETTINGS] = "map",
+                [KEY_SECTION] = "section",
+                [KEY_RECORDS] = "list of maps",
+                [KEY_TABLE] = "map of maps",
+        };
+
+        return names[key->type];
+}
+
+bool schema_is_nested(const struct key *key)
+{
+        return key->type >= KEY_SECTION;
+}
