@@ -25,7 +25,7 @@ int seccomp_default(uint64_t caps, struct json_object **ret, struct cringle_err 
  * not fit @caps or this architecture are left out.  *ret is the caller's.
  * CRINGLE_E_INVALID: not a profile; CRINGLE_E_UNIMPLEMENTED: it wants a listener.
  */
-int seccomp_load(const char *text, size_t n, uint64_t caps, struct json_object **ret, struct cringle_err *err);
+int seccomp_profile_load(const char *text, size_t n, uint64_t caps, struct json_object **ret, struct cringle_err *err);
 
 /*
  * Compile linux.seccomp to an array of struct sock_filter (host byte order),
@@ -39,8 +39,7 @@ int seccomp_compile(struct json_object *profile, struct buf *ret, struct cringle
 int seccomp_flags(struct json_object *profile, uint32_t *ret, struct cringle_err *err);
 
 /*
- * A name for what seccomp_compile() would make of @profile on this machine:
- * SHA-256 of its text, the architecture and the library's version, in hex.
+ * What seccomp_compile() depends on, as text: the profile, the architecture, the
+ * library's version.  Equal texts, equal filters: the key of a cache.  Appends.
  */
-#define SECCOMP_KEY_SIZE 65
-int seccomp_key(struct json_object *profile, char ret[static SECCOMP_KEY_SIZE], struct cringle_err *err);
+int seccomp_key(struct json_object *profile, struct buf *ret, struct cringle_err *err);

@@ -18,6 +18,9 @@
 /* A container's groups may be this many; more is refused. */
 #define USERS_GROUPS_MAX 4096
 
+/* The highest uid and gid taken from images and requests: what is above has wrapped to 0 in too many places. */
+#define USERS_ID_MAX INT32_MAX
+
 struct oci_user {
         uint32_t uid, gid;
         uint32_t *groups;               /* supplementary, by membership; without duplicates; gid may be among them */
@@ -40,8 +43,7 @@ int oci_user_add_group(struct oci_user *u, uint32_t gid, struct cringle_err *err
  * Resolve @who: "", "user", "user:group", each a name or a decimal number; "" is
  * "0".  @passwd and @group are the files' bytes (NULL and 0: no such file).
  * Without a group part gid is the one in passwd, or 0 for a number passwd does
- * not know.  Supplementary groups are those whose members name the user, unless a
- * group part was given to a number that passwd does not know.
+ * not know.  Supplementary groups are those that list the user as a member.
  *
  * CRINGLE_E_INVALID: malformed, out of range, or a name that is not there.
  */
