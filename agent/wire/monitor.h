@@ -82,7 +82,6 @@ enum wire_field {
 };
 
 enum {
-        WIRE_TTY = 1 << 0,
         WIRE_STDIN_OPEN = 1 << 1,
         WIRE_STDIN_ONCE = 1 << 2,
         WIRE_HAS_ROOTFS = 1 << 3,

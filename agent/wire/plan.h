@@ -51,7 +51,6 @@ enum plan_tag {
         PLAN_BUNDLE = 29,       /* str */
         PLAN_PERSONALITY = 30,  /* u32 */
         PLAN_IO_PRIORITY = 31,  /* u32, as for ioprio_set(2) */
-        PLAN_PROC = 32,         /* nothing: the container has an own /proc to be guarded */
 };
 
 enum plan_id { PLAN_UID = 0, PLAN_GID = 1 };
