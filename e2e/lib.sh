@@ -35,11 +35,13 @@ E2E_CLEANUP=()
 E2E_PASSED=0 E2E_FAILED=0 E2E_SKIPPED=0
 
 # Set from here on: no function below leaves a variable unset on an error path.
-E2E_NAME='' E2E_TMP='' REGISTRY='' REGISTRY_PID='' AGENT_PID='' SOCKET=''
+E2E_NAME='' E2E_TMP='' E2E_STOPPED='' E2E_ENDED='' REGISTRY='' REGISTRY_PID='' AGENT_PID='' SOCKET=''
 
 e2e_begin() {
         E2E_NAME=$1
         E2E_TMP=$(mktemp -d "${TMPDIR:-/tmp}/cringle-$E2E_NAME.XXXXXX")
+        set -o errtrace
+        trap 'E2E_STOPPED="${BASH_SOURCE[0]##*/}:$LINENO: $BASH_COMMAND"' ERR
         trap e2e_cleanup EXIT
         trap 'exit 130' INT
         trap 'exit 143' TERM HUP
@@ -52,9 +54,13 @@ at_exit() {
 e2e_cleanup() {
         local status=$? i
 
-        trap - EXIT
+        trap - EXIT ERR
         trap '' INT TERM HUP
         set +e
+        if ((status != 0 && status != 77)) && [[ -z $E2E_ENDED ]]; then
+                echo "# stopped with status $status${E2E_STOPPED:+ at $E2E_STOPPED}" >&2
+                agent_log_tail
+        fi
         for ((i = ${#E2E_CLEANUP[@]} - 1; i >= 0; i--)); do
                 eval "${E2E_CLEANUP[i]}"
         done
@@ -149,13 +155,18 @@ skip_all() {
 }
 
 e2e_end() {
-        if ((E2E_FAILED)) && [[ -s $E2E_TMP/agent.log ]]; then
-                echo "# the agent's log ends:"
-                tail -n 30 "$E2E_TMP/agent.log" | sed 's/^/#   /'
-        fi
+        E2E_ENDED=1
+        ((E2E_FAILED == 0)) || agent_log_tail
         echo "$E2E_PASSED passed, $E2E_FAILED failed, $E2E_SKIPPED skipped"
         ((E2E_FAILED == 0 && E2E_PASSED + E2E_SKIPPED > 0)) || exit 1
         exit 0
+}
+
+agent_log_tail() {
+        if [[ -s $E2E_TMP/agent.log ]]; then
+                echo "# the agent's log ends:"
+                tail -n 30 "$E2E_TMP/agent.log" | sed 's/^/#   /'
+        fi
 }
 
 eventually() {
@@ -250,14 +261,18 @@ go_ready() {
         if [[ ! -x $E2E_CACHE/go-$wanted/bin/go ]]; then
                 arch=$(GOTOOLCHAIN=local go env GOARCH)
                 got=$(cd / && GOTOOLCHAIN=local GOFLAGS=-mod=mod GO111MODULE=on \
-                        go mod download -json "golang.org/toolchain@v0.0.1-go$wanted.linux-$arch" |
-                        sed -nE 's/^\s*"Dir": "(.*)",?$/\1/p')
+                        go mod download -json "golang.org/toolchain@v0.0.1-go$wanted.linux-$arch") || {
+                        echo "# go $have is older than $least, and a newer one could not be had: $got" >&2
+                        return 1
+                }
+                got=$(sed -nE 's/^\s*"Dir": "(.*)",?$/\1/p' <<<"$got")
                 rm -rf "$E2E_CACHE/go-$wanted.new"
                 cp -r "$got" "$E2E_CACHE/go-$wanted.new"
                 chmod -R u+w "$E2E_CACHE/go-$wanted.new"
                 chmod +x "$E2E_CACHE/go-$wanted.new"/bin/* "$E2E_CACHE/go-$wanted.new"/pkg/tool/*/*
                 mv "$E2E_CACHE/go-$wanted.new" "$E2E_CACHE/go-$wanted"
         fi
+        unset GOROOT
         export PATH=$E2E_CACHE/go-$wanted/bin:$PATH
 }
 
