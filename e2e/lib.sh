@@ -367,7 +367,7 @@ program() {
 
 # agent_setup: directories and configuration below $E2E_TMP.  agent_start calls it once.
 agent_setup() {
-        local dir plugins='' registry registries='' cgroup=/cringle-$E2E_NAME-$$
+        local dir plugins='' registry registries=' {}' cgroup=/cringle-$E2E_NAME-$$
 
         AGENT_PROGRAM=$(program cringled)
         CLI_PROGRAM=$(program cringle)
@@ -382,6 +382,7 @@ agent_setup() {
         done < <(find "$E2E_BUILD/plugins" "$E2E_BUILD/hooks" -name '*.so' -printf '%h\n' 2>/dev/null | sort -u)
 
         if [[ -n $REGISTRY ]]; then
+                registries=$'\n'
                 for registry in docker.io registry.k8s.io k8s.gcr.io gcr.io; do
                         registries+="  $registry: {mirrors: [{url: 'http://$REGISTRY', plain_http: true}]}"$'\n'
                 done
@@ -404,7 +405,7 @@ cgroups:
   monitor_parent: $cgroup/monitors
   default_parent: $cgroup/pods
 hooks: {dirs: [$E2E_TMP/hooks.d]}
-registries:${registries:+$'\n'}${registries:- {\}}
+registries:$registries
 Y
         at_exit agent_sweep
 }

@@ -39,7 +39,13 @@ done
 hook refuse 'echo "no licence on this node" >&2; exit 9' '{"annotations": {"^hooks\\.test/refuse$": "yes"}}' createRuntime
 hook slow 'exec sleep 1000' '{"annotations": {"^hooks\\.test/slow$": "yes"}}' createRuntime
 sed -i 's/"args"/"timeout": 1, "args"/' "$E2E_TMP/hooks.d/slow.json"
-agent_start
+agent_start "hooks:
+  declared:
+    - name: declared
+      stage: poststart
+      path: /bin/sh
+      args: [-c, 'cat >$E2E_TMP/declared']
+      when: {annotations: {'^hooks\\.test/declared\$': '^yes\$'}}"
 crictl pull "$E2E_IMAGE" >/dev/null
 pod_run hooked >/dev/null
 leaks_begin
@@ -57,12 +63,15 @@ crictl stop --timeout 0 "$told" >/dev/null
 crictl rm "$told" >/dev/null
 check "the stage after the end runs" eventually 5 grep -q '^poststop ' "$E2E_TMP/seen"
 
+declared=$(container_run hooked declared 'sleep 1000' "$(annotated declared)")
+check "a hook declared in the configuration runs too" same "$(jq -r .id "$E2E_TMP/declared")" "$declared"
+
 refused() {
-        container_run hooked refused 'sleep 1000' "$(annotated refuse)"
+        container_run hooked refused 'sleep 1000' "$(annotated refuse)" >"$E2E_TMP/refused.out" 2>&1
 }
 check_not "a container whose hook fails does not start" refused
-check "the error has the hook's own words" grep -q 'no licence on this node' "$E2E_TMP/check.out"
-check "and names the hook" grep -q "$E2E_TMP/bin/refuse" "$E2E_TMP/check.out"
+check "the error has the hook's own words" grep 'no licence on this node' "$E2E_TMP/refused.out"
+check "and names the hook" grep "$E2E_TMP/bin/refuse" "$E2E_TMP/refused.out"
 
 late() {
         container_run hooked late 'sleep 1000' "$(annotated slow)"
