@@ -128,6 +128,14 @@ int spec_build(const struct spec_input *in, struct json_object **ret, char ***re
 int spec_user_string(const Cri__ContainerConfig *container, const struct image_config *image, char **ret,
                      struct cringle_err *err);
 
+/*
+ * The pod's user namespace: 1 with its two maps, 0 when it has none.
+ * CRINGLE_E_INVALID: a mode other than POD and NODE, or not exactly one map each
+ * that starts at 0 inside.
+ */
+int spec_id_maps(const Cri__PodSandboxConfig *pod, struct cringle_id_map *ret_uids, struct cringle_id_map *ret_gids,
+                 struct cringle_err *err);
+
 /* Who process.user of @spec is: for the container's status.  *ret is the caller's; home is "/". */
 int spec_user(struct json_object *spec, struct oci_user **ret, struct cringle_err *err);
 
