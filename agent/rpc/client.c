@@ -376,16 +376,6 @@ static int carry_out(struct rpc_client *client, struct exchange *x, const struct
         }
 }
 
-/* The stream is still open and nobody wants it any more. */
-static void give_up(struct rpc_client *client, struct exchange *x)
-{
-        nghttp2_session_set_stream_user_data(client->session, x->stream, NULL);
-        nghttp2_submit_rst_stream(client->session, NGHTTP2_FLAG_NONE, x->stream, NGHTTP2_CANCEL);
-        /* The request's bytes end with this function; a reset that cannot leave now must not wait for them. */
-        if (write_some(client, NULL) <= 0)
-                disconnect(client);
-}
-
 /* A call from end to end.  @x has fn and data set, or neither. */
 static int perform(struct rpc_client *client, const ProtobufCServiceDescriptor *service, const char *method,
                    const ProtobufCMessage *request, const struct cringle_call *call, struct exchange *x,
@@ -415,8 +405,9 @@ static int perform(struct rpc_client *client, const ProtobufCServiceDescriptor *
         if (call_check(call, err) < 0 || ensure_connected(client, err) < 0 || submit(client, x, path, call, err) < 0)
                 return -1;
         r = carry_out(client, x, call, err);
+        /* Nobody would read what still comes, and a server that we do not read from need not hear a reset. */
         if (!x->closed)
-                give_up(client, x);
+                disconnect(client);
         buf_done(&x->received);
         return r < 0 ? -1 : 0;
 }
