@@ -1,0 +1,326 @@
+/*
+ * StopContainer and RemoveContainer
+ *
+ * Both only go forward.  While the container has its grace period the task is
+ * parked: its end, the timer, or a more urgent request resumes it.
+ */
+
+#include <signal.h>
+#include <stdlib.h>
+
+#include "agent/base/call.h"
+#include "agent/base/clock.h"
+#include "agent/base/log.h"
+#include "agent/base/str.h"
+#include "agent/pod/model.h"
+
+/* From SIGKILL until the container must have ended. */
+#define KILL_LIMIT (60 * NSEC_PER_SEC)
+
+/* Of a stop: nanoseconds of grace. */
+struct stopping {
+        int64_t grace;
+};
+
+/* A created container has a process too: it waits to become the user's program. */
+static bool has_process(const struct container *c)
+{
+        return c->status->state == CRI__CONTAINER_STATE__CONTAINER_RUNNING ||
+               c->status->state == CRI__CONTAINER_STATE__CONTAINER_CREATED;
+}
+
+static bool is_running(struct container *c)
+{
+        bool running;
+
+        pthread_mutex_lock(&c->pods->tasks.lock);
+        running = c->status->state == CRI__CONTAINER_STATE__CONTAINER_RUNNING;
+        pthread_mutex_unlock(&c->pods->tasks.lock);
+        return running;
+}
+
+static bool is_alive(struct container *c)
+{
+        bool alive;
+
+        pthread_mutex_lock(&c->pods->tasks.lock);
+        alive = has_process(c);
+        pthread_mutex_unlock(&c->pods->tasks.lock);
+        return alive;
+}
+
+static int run_stop_hooks(struct task *t, void *object, const struct cringle_call *call, struct cringle_err *err)
+{
+        struct container *c = object;
+        struct hooks_subject subject = container_subject(c);
+
+        return is_running(c) ? hooks_run(c->pods->hooks, CRINGLE_CONTAINER_STOP, &subject, NULL, err) : 0;
+}
+
+/* The timer lives on the loop's thread; it finds the container by id, since that may be gone. */
+struct alarm {
+        struct pods *pods;
+        char id[ID_LEN + 1];
+        int64_t after;
+};
+
+static void grace_over(void *data)
+{
+        struct alarm *alarm = data;
+        struct pods *pods = alarm->pods;
+        struct container *c;
+
+        pthread_mutex_lock(&pods->tasks.lock);
+        c = map_get(&pods->containers, alarm->id);
+        if (c && c->stopping)
+                task_resume(&pods->tasks, c->stopping);
+        pthread_mutex_unlock(&pods->tasks.lock);
+        free(alarm);
+}
+
+static void arm(void *data)
+{
+        struct alarm *alarm = data;
+
+        loop_after(alarm->pods->loop, alarm->after, grace_over, alarm);
+}
+
+static int ask_to_end(struct task *t, void *object, const struct cringle_call *call, struct cringle_err *err)
+{
+        struct container *c = object;
+        struct pods *pods = c->pods;
+        const struct stopping *how = task_extra(t);
+        struct alarm *alarm;
+
+        if (!how || how->grace == 0 || task_cancelled(t) || !is_running(c))
+                return STEP_DONE;
+        if (pods->executor.ops->kill(pods->executor.self, call, c->pod->id, c->id, c->stop_signal, 0, err) < 0)
+                return -1;
+
+        alarm = malloc(sizeof *alarm);
+        if (!alarm)
+                return err_oom(err);
+        alarm->pods = pods;
+        alarm->after = how->grace;
+        memcpy(alarm->id, c->id, sizeof alarm->id);
+
+        pthread_mutex_lock(&pods->tasks.lock);
+        if (!has_process(c)) {                  /* ended already */
+                pthread_mutex_unlock(&pods->tasks.lock);
+                free(alarm);
+                return STEP_DONE;
+        }
+        c->stopping = t;
+        pthread_mutex_unlock(&pods->tasks.lock);
+        loop_post(pods->loop, arm, alarm);
+        return STEP_PARKED;
+}
+
+static int kill_rest(struct task *t, void *object, const struct cringle_call *call, struct cringle_err *err)
+{
+        struct container *c = object;
+        struct pods *pods = c->pods;
+        struct cringle_call within = call_within(NULL, KILL_LIMIT);
+
+        pthread_mutex_lock(&pods->tasks.lock);
+        c->stopping = NULL;
+        pthread_mutex_unlock(&pods->tasks.lock);
+        if (!is_alive(c))
+                return STEP_DONE;
+        if (pods->executor.ops->kill(pods->executor.self, &within, c->pod->id, c->id, SIGKILL, 1, err) < 0)
+                return -1;
+
+        pthread_mutex_lock(&pods->tasks.lock);
+        c->stopping = has_process(c) ? t : NULL;
+        pthread_mutex_unlock(&pods->tasks.lock);
+        return c->stopping ? STEP_PARKED : STEP_DONE;   /* until its end is told */
+}
+
+/* The executor told of the end, or lost it: then what it knows now counts. */
+static int take_end(struct task *t, void *object, const struct cringle_call *call, struct cringle_err *err)
+{
+        struct container *c = object;
+        struct pods *pods = c->pods;
+        struct cringle_container_state state = { .size = sizeof state };
+        bool ended = false;
+
+        pthread_mutex_lock(&pods->tasks.lock);
+        c->stopping = NULL;
+        pthread_mutex_unlock(&pods->tasks.lock);
+        if (!is_alive(c))
+                return 0;
+        if (pods->executor.ops->state(pods->executor.self, c->pod->id, c->id, &state, err) < 0)
+                return -1;
+
+        pthread_mutex_lock(&pods->tasks.lock);
+        if (state.state == CRINGLE_RUN_NONE)
+                ended = container_set_lost(c, "its process is gone");
+        else
+                ended = container_set_state(c, &state);
+        pthread_mutex_unlock(&pods->tasks.lock);
+        if (ended)
+                container_ended(c);
+        return is_alive(c) ? err_set(err, CRINGLE_E_UNAVAILABLE, "it still runs after SIGKILL") : 0;
+}
+
+static int record_stop(void *object, const char *step, struct cringle_err *err)
+{
+        return store_container(object, "stop", step, DB_FAST, err);
+}
+
+static void finish_stop(struct task *t, void *object, const struct cringle_err *err)
+{
+        struct container *c = object;
+        struct cringle_err why = CRINGLE_ERR_INIT;
+
+        pthread_mutex_lock(&c->pods->tasks.lock);
+        c->stopping = NULL;
+        pthread_mutex_unlock(&c->pods->tasks.lock);
+        if (store_container(c, NULL, NULL, DB_FAST, &why) < 0)
+                log_warning("stop container %.12s: %s", c->id, why.text);
+}
+
+static int run_remove_hooks(struct task *t, void *object, const struct cringle_call *call, struct cringle_err *err)
+{
+        struct container *c = object;
+        struct hooks_subject subject = container_subject(c);
+
+        return hooks_run(c->pods->hooks, CRINGLE_CONTAINER_REMOVE, &subject, call, err);
+}
+
+static int destroy_process(struct task *t, void *object, const struct cringle_call *call, struct cringle_err *err)
+{
+        return container_destroy_process(object, call, err);
+}
+
+static int remove_cgroup(struct task *t, void *object, const struct cringle_call *call, struct cringle_err *err)
+{
+        return container_remove_cgroup(object, call, err);
+}
+
+static int remove_files(struct task *t, void *object, const struct cringle_call *call, struct cringle_err *err)
+{
+        return container_remove_files(object, err);
+}
+
+static int release_image(struct task *t, void *object, const struct cringle_call *call, struct cringle_err *err)
+{
+        struct container *c = object;
+
+        images_release(c->pods->images, c->id);
+        return 0;
+}
+
+static int drop_record(struct task *t, void *object, const struct cringle_call *call, struct cringle_err *err)
+{
+        return store_drop_container(object, DB_DURABLE, err);
+}
+
+static int record_remove(void *object, const char *step, struct cringle_err *err)
+{
+        return store_container(object, "remove", step, DB_FAST, err);
+}
+
+static void finish_remove(struct task *t, void *object, const struct cringle_err *err)
+{
+        struct container *c = object;
+
+        pthread_mutex_lock(&c->pods->tasks.lock);
+        c->stopping = NULL;
+        if (err)
+                c->closing = false;
+        else
+                container_leave(c);
+        pthread_mutex_unlock(&c->pods->tasks.lock);
+}
+
+#define STOP_STEPS                                              \
+        { "run stop hooks", run_stop_hooks, NULL },             \
+        { "ask to end",     ask_to_end,     NULL },             \
+        { "kill the rest",  kill_rest,      NULL },             \
+        { "take the end",   take_end,       NULL }
+
+static const struct step stop_steps[] = {
+        STOP_STEPS,
+        { 0 }
+};
+
+static const struct step remove_steps[] = {
+        STOP_STEPS,
+        { "run remove hooks", run_remove_hooks, NULL },
+        { "destroy process",  destroy_process,  NULL },         /* poststop hooks run in it */
+        { "remove cgroup",    remove_cgroup,    NULL },
+        { "remove files",     remove_files,     NULL },
+        { "release image",    release_image,    NULL },
+        { "drop record",      drop_record,      NULL },
+        { 0 }
+};
+
+const struct procedure container_stop = {
+        .name = "stop container",
+        .steps = stop_steps,
+        .record = record_stop,
+        .finish = finish_stop,
+};
+
+const struct procedure container_remove = {
+        .name = "remove container",
+        .steps = remove_steps,
+        .record = record_remove,
+        .finish = finish_remove,
+};
+
+/* The grace period under way ends @grace from now, if that is sooner than it would. */
+static void hurry(struct container *c, int64_t grace)
+{
+        struct alarm *alarm;
+
+        if (!c->stopping)
+                return;
+        alarm = malloc(sizeof *alarm);
+        if (!alarm)
+                abort();
+        alarm->pods = c->pods;
+        alarm->after = grace;
+        memcpy(alarm->id, c->id, sizeof alarm->id);
+        loop_post(c->pods->loop, arm, alarm);
+}
+
+void pods_stop_container(struct pods *pods, const char *id, int64_t grace, pods_done_fn done, void *data)
+{
+        struct stopping *how = malloc(sizeof *how);
+        struct container *c;
+
+        if (!how)
+                abort();
+        how->grace = grace <= 0 ? 0 : grace > INT64_MAX / NSEC_PER_SEC / 2 ? INT64_MAX / 2 : grace * NSEC_PER_SEC;
+
+        pthread_mutex_lock(&pods->tasks.lock);
+        c = containers_find(pods, id);
+        if (!c || (c->status->state == CRI__CONTAINER_STATE__CONTAINER_EXITED && !c->lane.first)) {
+                pthread_mutex_unlock(&pods->tasks.lock);
+                free(how);
+                done(data, id, NULL);
+                return;
+        }
+        hurry(c, how->grace);
+        pods_start_container_task(c, &container_stop, true, how, done, data);
+        pthread_mutex_unlock(&pods->tasks.lock);
+}
+
+void pods_remove_container(struct pods *pods, const char *id, pods_done_fn done, void *data)
+{
+        struct container *c;
+
+        pthread_mutex_lock(&pods->tasks.lock);
+        c = containers_find(pods, id);
+        if (!c) {
+                pthread_mutex_unlock(&pods->tasks.lock);
+                done(data, id, NULL);
+                return;
+        }
+        c->closing = true;
+        lane_cancel(&pods->tasks, &c->lane, &container_remove);         /* nobody waits for a grace period, or a start, any more */
+        pods_start_container_task(c, &container_remove, true, NULL, done, data);
+        pthread_mutex_unlock(&pods->tasks.lock);
+}

@@ -1,0 +1,188 @@
+#pragma once
+
+/*
+ * Pods and containers as agent/pod keeps them; for the files of this folder only
+ *
+ * A pod is in `by_id` from before its first step to after its last, but lists and
+ * status show it only while it is `visible`.  Names point to the pod that holds
+ * them: one that is being made, or is ready.  Everything here is guarded by
+ * pods->tasks.lock, but for what the object's own running task alone changes: `request`,
+ * the paths, and what says so.
+ */
+
+#include <pthread.h>
+
+#include "agent/base/map.h"
+#include "agent/base/id.h"
+#include "agent/oci/image_config.h"
+#include "agent/oci/spec.h"
+#include "agent/pod/message.h"
+#include "agent/pod/pods.h"
+#include "agent/pod/task.h"
+
+struct pods {
+        struct tasks tasks;             /* its lock guards everything below that changes */
+        struct db *db;
+        struct host_cgroup cgroup;
+        struct host_network network;
+        struct host_executor executor;
+        struct hooks *hooks;
+        struct images *images;
+        struct loop *loop;
+        struct workers *workers;
+
+        char *root, *state;             /* directories */
+        char *monitor_parent, *default_parent;
+        char *pull_program;
+        char *seccomp_profile;
+        int64_t max_line, exec_limit;
+        struct spec_input machine;      /* what is known of this machine */
+        char boot_id[40];
+
+        struct map by_id;               /* id -> struct pod */
+        struct map by_name;             /* pod key -> struct pod */
+        struct map containers;          /* id -> struct container */
+        struct map container_names;     /* container key -> struct container */
+        struct map execs;               /* exec id -> struct exec */
+        struct map users;               /* image id + user string -> struct oci_user */
+};
+
+struct container {
+        unsigned refs;
+        struct pods *pods;
+        struct pod *pod;                /* a reference */
+        struct container *next;         /* of the pod */
+        char id[ID_LEN + 1];
+        char *key;
+        Cri__CreateContainerRequest *request;
+        Cri__ContainerStatus *status;   /* its strings and members are its own */
+        struct image *image;            /* NULL when it is gone (after a restart) */
+        char *bundle;                   /* <root>/pods/<pod>/<id> */
+        char *log_path;                 /* NULL: none */
+        char *step;                     /* "<operation>:<step>" that the store has; NULL: at rest */
+        int stop_signal;
+        int32_t pid;
+        bool visible;
+        bool gone;                      /* as in a pod */
+        bool closing;                   /* is being removed */
+        struct lane lane;
+
+        /* A stop in its grace period. */
+        struct task *stopping;
+        struct loop_timer *grace;
+};
+
+struct pod {
+        unsigned refs;
+        struct pods *pods;
+        char id[ID_LEN + 1];
+        char *key;
+        Cri__RunPodSandboxRequest *request;
+        Cri__PodSandboxStatus *status;
+        char *run_dir;                  /* <state>/pods/<id> */
+        char *dir;                      /* <root>/pods/<id> */
+        char *step;
+        bool visible;
+        bool gone;                      /* its row has been dropped: nothing may write it again */
+        bool closing;                   /* stops or is being removed: no new containers */
+        bool detached;                  /* stopped to the end: no network, monitor or namespaces any more */
+        struct container *containers;
+        struct lane lane;
+        unsigned waits_for;             /* container tasks that a parked pod task waits for */
+        struct cringle_err first_error; /* of those */
+};
+
+/* pods.c: objects; the lock is held. */
+struct pod *pod_new(struct pods *pods, const char *id, Cri__RunPodSandboxRequest *request, struct cringle_err *err); /* takes @request on success */
+struct container *container_new(struct pod *pod, const char *id, Cri__CreateContainerRequest *request,
+                                struct cringle_err *err);
+void pod_ref(void *pod);
+void pod_unref(void *pod);
+void container_ref(void *container);
+void container_unref(void *container);
+
+int pod_enter(struct pod *pod, struct cringle_err *err);                /* into the maps */
+void pod_leave(struct pod *pod);                                        /* out of them; drops their reference */
+void pod_drop_name(struct pod *pod);
+int container_enter(struct container *c, struct cringle_err *err);
+void container_leave(struct container *c);
+struct pod *pods_find(struct pods *pods, const char *id);               /* borrowed; NULL: none that is visible */
+struct container *containers_find(struct pods *pods, const char *id);
+int find_pod(struct pods *pods, const char *id, struct pod **ret, struct cringle_err *err);     /* NOT_FOUND */
+int find_container(struct pods *pods, const char *id, struct container **ret, struct cringle_err *err);
+
+/* What the request says, with empty messages for absent ones. */
+const Cri__NamespaceOption *pod_namespaces(const struct pod *pod);
+bool pod_on_host_network(const struct pod *pod);
+const char *pod_cgroup_parent(const struct pod *pod);
+struct hooks_subject pod_subject(const struct pod *pod);
+struct hooks_subject container_subject(const struct container *c);
+
+/* store.c: each is one commit. */
+int store_pod(struct pod *pod, const char *operation, const char *step, enum db_commit how, struct cringle_err *err);
+int store_container(struct container *c, const char *operation, const char *step, enum db_commit how,
+                    struct cringle_err *err);
+int store_drop_pod(struct pod *pod, enum db_commit how, struct cringle_err *err);
+int store_drop_container(struct container *c, enum db_commit how, struct cringle_err *err);
+
+struct stored {
+        const char *id, *pod, *image, *step, *boot_id;
+        const void *request, *status;
+        size_t request_size, status_size;
+};
+
+int store_load_pods(struct db *db, int (*fn)(void *data, const struct stored *row, struct cringle_err *err),
+                    void *data, struct cringle_err *err);
+int store_load_containers(struct db *db, int (*fn)(void *data, const struct stored *row, struct cringle_err *err),
+                          void *data, struct cringle_err *err);
+
+/* The procedures. */
+extern const struct procedure sandbox_run, sandbox_stop, sandbox_remove;
+extern const struct procedure container_create, container_start, container_stop, container_remove;
+
+/*
+ * Start @procedure on a pod or container of ours, or join (task_start()); the lock
+ * is held.  @extra is taken.
+ */
+void pods_start_pod_task(struct pod *pod, const struct procedure *procedure, bool join, task_done_fn done, void *data);
+void pods_start_container_task(struct container *c, const struct procedure *procedure, bool join, void *extra,
+                               task_done_fn done, void *data);
+
+/* Parts of running a pod that stopping, removing and restoring it share (sandbox_run.c). All idempotent. */
+int pod_adopt(struct pod *pod, const struct cringle_call *call, struct cringle_err *err);
+int pod_close_monitor(struct pod *pod, const struct cringle_call *call, struct cringle_err *err);
+int pod_detach_network(struct pod *pod, const struct cringle_call *call, struct cringle_err *err);
+int pod_unmount_shm(struct pod *pod, struct cringle_err *err);
+int pod_remove_dirs(struct pod *pod, struct cringle_err *err);
+
+/* Parts of creating a container, likewise (container_create.c). */
+int container_destroy_process(struct container *c, const struct cringle_call *call, struct cringle_err *err);
+int container_remove_cgroup(struct container *c, const struct cringle_call *call, struct cringle_err *err);
+int container_remove_files(struct container *c, struct cringle_err *err);
+
+/* status.c: the CRI's number of a signal. */
+Cri__Signal signal_of(int signal);
+
+/* container_exit.c: the executor tells. */
+void container_event(void *data, const struct cringle_executor_event *event);
+
+/*
+ * Take over what the executor knows: exit code, times, reason.  container_set_lost(): it
+ * ended and nobody knows how.  The lock is held; true when it has just ended.
+ */
+bool container_set_state(struct container *c, const struct cringle_container_state *state);
+bool container_set_lost(struct container *c, const char *message);
+
+/* Store an end, tell hooks and whoever waits for it. */
+void container_ended(struct container *c);
+
+/* exec_sync.c */
+void exec_ended(struct pods *pods, const struct cringle_executor_event *event);
+void execs_lost(struct pods *pods, const char *pod);    /* the lock is held */
+
+/* files.c: resolv.conf, hosts, hostname of a pod. */
+int pod_write_files(const struct pod *pod, struct cringle_err *err);
+char *pod_file(const struct pod *pod, const char *name, struct cringle_err *err);       /* <run_dir>/<name> */
+
+/* restore.c */
+int pods_restore(struct pods *pods, struct cringle_err *err);

@@ -1,0 +1,474 @@
+/*
+ * Pods and containers: making them, finding them, letting go of them
+ */
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/base/file.h"
+#include "agent/base/log.h"
+#include "agent/base/str.h"
+#include "agent/pod/model.h"
+
+static char *pod_key(const Cri__PodSandboxMetadata *m, struct cringle_err *err)
+{
+        return str_printf(err, "%s/%s/%s/%u", m->namespace_, m->name, m->uid, m->attempt);
+}
+
+struct pod *pod_new(struct pods *pods, const char *id, Cri__RunPodSandboxRequest *request, struct cringle_err *err)
+{
+        struct pod *pod = calloc(1, sizeof *pod);
+        const Cri__PodSandboxConfig *config = request->config;
+        Cri__PodSandboxStatus status = CRI__POD_SANDBOX_STATUS__INIT;
+        Cri__LinuxPodSandboxStatus own = CRI__LINUX_POD_SANDBOX_STATUS__INIT;
+        Cri__Namespace spaces = CRI__NAMESPACE__INIT;
+
+        if (!pod) {
+                err_oom(err);
+                return NULL;
+        }
+        pod->refs = 1;
+        pod->pods = pods;
+        memcpy(pod->id, id, sizeof pod->id);
+        pod->request = request;
+        pod->first_error = (struct cringle_err) CRINGLE_ERR_INIT;
+
+        status.id = pod->id;
+        status.metadata = config->metadata;
+        status.state = CRI__POD_SANDBOX_STATE__SANDBOX_NOTREADY;
+        status.n_labels = config->n_labels;
+        status.labels = config->labels;
+        status.n_annotations = config->n_annotations;
+        status.annotations = config->annotations;
+        status.runtime_handler = request->runtime_handler;
+        spaces.options = (Cri__NamespaceOption *) pod_namespaces(pod);
+        own.namespaces = &spaces;
+        status.linux = &own;
+
+        pod->status = message_copy(&status);
+        pod->key = pod_key(config->metadata, err);
+        pod->run_dir = str_printf(err, "%s/pods/%s", pods->state, id);
+        pod->dir = str_printf(err, "%s/pods/%s", pods->root, id);
+        if (!pod->status || !pod->key || !pod->run_dir || !pod->dir) {
+                err_oom(err);
+                pod->request = NULL;    /* the caller still has it */
+                pod_unref(pod);
+                return NULL;
+        }
+        return pod;
+}
+
+void pod_ref(void *data)
+{
+        struct pod *pod = data;
+
+        pod->refs++;
+}
+
+void pod_unref(void *data)
+{
+        struct pod *pod = data;
+
+        if (!pod || --pod->refs > 0)
+                return;
+
+        message_free((ProtobufCMessage *) pod->request);
+        message_free((ProtobufCMessage *) pod->status);
+        free(pod->key);
+        free(pod->run_dir);
+        free(pod->dir);
+        free(pod->step);
+        free(pod);
+}
+
+/* The log path as the status tells it; NULL: none.  Names are the kubelet's, but must stay below its directory. */
+static int log_path_of(const Cri__PodSandboxConfig *pod, const Cri__ContainerConfig *c, char **ret,
+                       struct cringle_err *err)
+{
+        *ret = NULL;
+        if (str_empty(pod->log_directory) || str_empty(c->log_path))
+                return 0;
+
+        *ret = str_printf(err, "%s/%s", pod->log_directory, c->log_path);
+        return *ret ? 0 : -1;
+}
+
+struct container *container_new(struct pod *pod, const char *id, Cri__CreateContainerRequest *request,
+                                struct cringle_err *err)
+{
+        struct container *c = calloc(1, sizeof *c);
+        const Cri__ContainerConfig *config = request->config;
+        Cri__ContainerStatus status = CRI__CONTAINER_STATUS__INIT;
+        Cri__ContainerResources resources = CRI__CONTAINER_RESOURCES__INIT;
+
+        if (!c) {
+                err_oom(err);
+                return NULL;
+        }
+        c->refs = 1;
+        c->pods = pod->pods;
+        memcpy(c->id, id, sizeof c->id);
+        if (log_path_of(pod->request->config, config, &c->log_path, err) < 0) {
+                free(c);
+                return NULL;
+        }
+
+        status.id = c->id;
+        status.metadata = config->metadata;
+        status.state = CRI__CONTAINER_STATE__CONTAINER_CREATED;
+        status.image = config->image;
+        status.n_labels = config->n_labels;
+        status.labels = config->labels;
+        status.n_annotations = config->n_annotations;
+        status.annotations = config->annotations;
+        status.n_mounts = config->n_mounts;
+        status.mounts = config->mounts;
+        status.log_path = c->log_path ? c->log_path : (char *) protobuf_c_empty_string;
+        if (config->linux && config->linux->resources) {
+                resources.linux = config->linux->resources;
+                status.resources = &resources;
+        }
+
+        c->status = message_copy(&status);
+        c->bundle = str_printf(err, "%s/%s", pod->dir, id);
+        c->key = str_printf(err, "%s/%s/%u", pod->id, config->metadata->name, config->metadata->attempt);
+        if (!c->status || !c->bundle || !c->key) {
+                err_oom(err);
+                container_unref(c);
+                return NULL;
+        }
+        c->request = request;
+        c->pod = pod;
+        pod_ref(pod);
+        return c;
+}
+
+void container_ref(void *data)
+{
+        struct container *c = data;
+
+        c->refs++;
+}
+
+void container_unref(void *data)
+{
+        struct container *c = data;
+
+        if (!c || --c->refs > 0)
+                return;
+
+        pod_unref(c->pod);
+        message_free((ProtobufCMessage *) c->request);
+        message_free((ProtobufCMessage *) c->status);
+        image_unref(c->image);
+        free(c->bundle);
+        free(c->key);
+        free(c->log_path);
+        free(c->step);
+        free(c);
+}
+
+int pod_enter(struct pod *pod, struct cringle_err *err)
+{
+        struct pods *pods = pod->pods;
+
+        if (map_put(&pods->by_name, pod->key, pod, err) < 0)
+                return -1;
+        if (map_put(&pods->by_id, pod->id, pod, err) < 0) {
+                map_take(&pods->by_name, pod->key);
+                return -1;
+        }
+        return 0;
+}
+
+void pod_drop_name(struct pod *pod)
+{
+        if (map_get(&pod->pods->by_name, pod->key) == pod)
+                map_take(&pod->pods->by_name, pod->key);
+}
+
+void pod_leave(struct pod *pod)
+{
+        pod_drop_name(pod);
+        pod->visible = false;
+        if (map_take(&pod->pods->by_id, pod->id))
+                pod_unref(pod);
+}
+
+int container_enter(struct container *c, struct cringle_err *err)
+{
+        struct pods *pods = c->pods;
+
+        if (map_put(&pods->container_names, c->key, c, err) < 0)
+                return -1;
+        if (map_put(&pods->containers, c->id, c, err) < 0) {
+                map_take(&pods->container_names, c->key);
+                return -1;
+        }
+        c->next = c->pod->containers;
+        c->pod->containers = c;
+        return 0;
+}
+
+void container_leave(struct container *c)
+{
+        if (map_get(&c->pods->container_names, c->key) == c)
+                map_take(&c->pods->container_names, c->key);
+        c->visible = false;
+        if (!map_take(&c->pods->containers, c->id))
+                return;
+
+        for (struct container **at = &c->pod->containers; *at; at = &(*at)->next)
+                if (*at == c) {
+                        *at = c->next;
+                        break;
+                }
+        container_unref(c);
+}
+
+/* The one object whose id begins with @prefix, or NULL. */
+static void *by_prefix(const struct map *m, const char *prefix)
+{
+        size_t at = 0, n = strlen(prefix);
+        void *value, *found = NULL;
+        const char *key;
+
+        if (n == 0)
+                return NULL;
+        while (map_next(m, &at, &key, &value))
+                if (strncmp(key, prefix, n) == 0) {
+                        if (found)
+                                return NULL;
+                        found = value;
+                }
+        return found;
+}
+
+struct pod *pods_find(struct pods *pods, const char *id)
+{
+        struct pod *pod = id_valid(id) ? map_get(&pods->by_id, id) : by_prefix(&pods->by_id, id);
+
+        return pod && pod->visible ? pod : NULL;
+}
+
+struct container *containers_find(struct pods *pods, const char *id)
+{
+        struct container *c = id_valid(id) ? map_get(&pods->containers, id) : by_prefix(&pods->containers, id);
+
+        return c && c->visible ? c : NULL;
+}
+
+int find_pod(struct pods *pods, const char *id, struct pod **ret, struct cringle_err *err)
+{
+        *ret = pods_find(pods, id);
+        return *ret ? 0 : err_set(err, CRINGLE_E_NOT_FOUND, "no pod sandbox '%.80s'", id);
+}
+
+int find_container(struct pods *pods, const char *id, struct container **ret, struct cringle_err *err)
+{
+        *ret = containers_find(pods, id);
+        return *ret ? 0 : err_set(err, CRINGLE_E_NOT_FOUND, "no container '%.80s'", id);
+}
+
+const Cri__NamespaceOption *pod_namespaces(const struct pod *pod)
+{
+        static const Cri__NamespaceOption none = CRI__NAMESPACE_OPTION__INIT;
+        const Cri__LinuxPodSandboxConfig *linux = pod->request->config->linux;
+
+        if (!linux || !linux->security_context || !linux->security_context->namespace_options)
+                return &none;
+        return linux->security_context->namespace_options;
+}
+
+bool pod_on_host_network(const struct pod *pod)
+{
+        return pod_namespaces(pod)->network == CRI__NAMESPACE_MODE__NODE;
+}
+
+const char *pod_cgroup_parent(const struct pod *pod)
+{
+        const Cri__LinuxPodSandboxConfig *linux = pod->request->config->linux;
+
+        return linux && !str_empty(linux->cgroup_parent) ? linux->cgroup_parent : pod->pods->default_parent;
+}
+
+struct hooks_subject pod_subject(const struct pod *pod)
+{
+        return (struct hooks_subject) {
+                .pod_id = pod->id,
+                .pod = pod->request->config,
+                .handler = pod->request->runtime_handler,
+        };
+}
+
+struct hooks_subject container_subject(const struct container *c)
+{
+        struct hooks_subject s = pod_subject(c->pod);
+
+        s.container_id = c->id;
+        s.container = c->request->config;
+        s.bundle = c->bundle;
+        s.pid = c->pid;
+        s.exit_code = c->status->exit_code;
+        return s;
+}
+
+void pods_start_pod_task(struct pod *pod, const struct procedure *procedure, bool join, task_done_fn done, void *data)
+{
+        task_start(&pod->pods->tasks, &(struct task_options) {
+                .lane = &pod->lane,
+                .procedure = procedure,
+                .object = pod,
+                .ref = pod_ref,
+                .unref = pod_unref,
+                .id = pod->id,
+                .join = join,
+                .done = done,
+                .data = data,
+        });
+}
+
+void pods_start_container_task(struct container *c, const struct procedure *procedure, bool join, void *extra,
+                               task_done_fn done, void *data)
+{
+        task_start(&c->pods->tasks, &(struct task_options) {
+                .lane = &c->lane,
+                .procedure = procedure,
+                .object = c,
+                .ref = container_ref,
+                .unref = container_unref,
+                .id = c->id,
+                .join = join,
+                .done = done,
+                .data = data,
+                .extra = extra,
+        });
+}
+
+bool pods_leave(struct pods *pods, void *data, struct buf *ret)
+{
+        return tasks_leave(&pods->tasks, data, ret);
+}
+
+struct pods_count pods_count(struct pods *pods)
+{
+        struct pods_count n;
+
+        pthread_mutex_lock(&pods->tasks.lock);
+        n.pods = (uint32_t) pods->by_id.count;
+        n.containers = (uint32_t) pods->containers.count;
+        pthread_mutex_unlock(&pods->tasks.lock);
+        return n;
+}
+
+void pods_operations(struct pods *pods,
+                     void (*fn)(void *data, const char *name, const char *id, const char *step, int64_t age),
+                     void *data)
+{
+        tasks_describe(&pods->tasks, fn, data);
+}
+
+int pods_set_pod_cidr(struct pods *pods, const char *cidr, struct cringle_err *err)
+{
+        if (!pods->network.ops->set_pod_cidr)
+                return 0;
+        return pods->network.ops->set_pod_cidr(pods->network.self, cidr, err);
+}
+
+int pods_network_status(struct pods *pods, const struct cringle_call *call, struct cringle_err *err)
+{
+        return pods->network.ops->status(pods->network.self, call, err);
+}
+
+static int copy(char **to, const char *from, struct cringle_err *err)
+{
+        *to = NULL;
+        if (!from)
+                return 0;
+        *to = strdup(from);
+        return *to ? 0 : err_oom(err);
+}
+
+int pods_new(const struct pods_options *o, struct pods **ret, struct cringle_err *err)
+{
+        auto_of(pods) pods = calloc(1, sizeof *pods);
+        auto_free char *boot_id = NULL;
+        const struct config *config = o->config;
+
+        if (!pods)
+                return err_oom(err);
+        tasks_init(&pods->tasks, o->workers);
+        pods->db = o->db;
+        pods->cgroup = host_cgroup(o->host);
+        pods->network = host_network(o->host);
+        pods->executor = host_executor(o->host);
+        pods->hooks = o->hooks;
+        pods->images = o->images;
+        pods->loop = o->loop;
+        pods->workers = o->workers;
+        if (copy(&pods->root, config->root, err) < 0 || copy(&pods->state, config->state, err) < 0 ||
+            copy(&pods->monitor_parent, config->cgroups.monitor_parent, err) < 0 ||
+            copy(&pods->default_parent, config->cgroups.default_parent, err) < 0 ||
+            copy(&pods->pull_program, config->programs.pull, err) < 0 ||
+            copy(&pods->seccomp_profile, config->seccomp_profile, err) < 0)
+                return -1;
+        pods->max_line = config->containers.max_line;
+        pods->exec_limit = config->containers.exec_limit;
+
+        pods->machine = (struct spec_input) SPEC_INPUT_INIT;
+        pods->machine.cgroup_layout = pods->cgroup.ops->layout(pods->cgroup.self);
+        if (spec_input_probe(&pods->machine, err) < 0)
+                return err_wrap(err, "look at this machine");
+        if (file_read_line("/proc/sys/kernel/random/boot_id", &boot_id, err) < 0)
+                return -1;
+        snprintf(pods->boot_id, sizeof pods->boot_id, "%s", boot_id);
+
+        pods->executor.ops->listen(pods->executor.self, container_event, pods);
+        if (pods_restore(pods, err) < 0)
+                return err_wrap(err, "restore");
+        *ret = steal(&pods);
+        return 0;
+}
+
+static void free_user(void *user)
+{
+        oci_user_free(user);
+}
+
+struct pods *pods_free(struct pods *pods)
+{
+        size_t at;
+        const char *id;
+        void *object;
+
+        if (!pods)
+                return NULL;
+
+        for (at = 0; map_next(&pods->containers, &at, &id, &object);)
+                container_unref(object);
+        for (at = 0; map_next(&pods->by_id, &at, &id, &object);)
+                pod_unref(object);
+        map_done(&pods->containers, NULL);
+        map_done(&pods->container_names, NULL);
+        map_done(&pods->by_id, NULL);
+        map_done(&pods->by_name, NULL);
+        map_done(&pods->execs, NULL);
+        map_done(&pods->users, free_user);
+        tasks_done(&pods->tasks);
+        free(pods->root);
+        free(pods->state);
+        free(pods->monitor_parent);
+        free(pods->default_parent);
+        free(pods->pull_program);
+        free(pods->seccomp_profile);
+        free(pods);
+        return NULL;
+}
+
+void pods_reload(struct pods *pods, const struct config *config)
+{
+        pthread_mutex_lock(&pods->tasks.lock);
+        pods->max_line = config->containers.max_line;
+        pods->exec_limit = config->containers.exec_limit;
+        pthread_mutex_unlock(&pods->tasks.lock);
+}

@@ -1,0 +1,123 @@
+#pragma once
+
+/*
+ * Pods and containers: the state machine behind CRI
+ *
+ * struct pods knows every sandbox and container of the node, in memory and in
+ * the store, and carries out what changes them as tasks (task.h).  The CRI's own
+ * messages are the model: what the kubelet asked is kept as it came, what is told
+ * to it is kept as it will be told.
+ *
+ * Names: a pod is (namespace, name, uid, attempt), a container (pod, name, attempt).
+ * Asking again for what runs joins it; asking again for what is there and was
+ * asked in the same words gets the same id; in other words, CRINGLE_E_EXISTS.
+ *
+ * All functions may be called from any thread and none blocks; results come by
+ * callback, on any thread.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cri.pb-c.h"
+
+#include "agent/base/buf.h"
+#include "agent/base/db.h"
+#include "agent/base/loop.h"
+#include "agent/base/own.h"
+#include "agent/host/host.h"
+#include "agent/image/store.h"
+#include "config/config.h"
+#include "hooks/hooks.h"
+
+struct pods;
+
+struct pods_options {
+        const struct config *config;    /* read during pods_new() and pods_reload() only */
+        struct db *db;                  /* of store_open() */
+        struct host *host;
+        struct hooks *hooks;
+        struct images *images;
+        struct loop *loop;
+        struct workers *workers;
+};
+
+/* The store of the whole agent at @root/store.db, with the tables of all floors. */
+int store_open(const char *root, struct db **ret, struct cringle_err *err);
+
+/*
+ * Load what the store has, adopt what lives, roll back or forward what was under
+ * way, note what died meanwhile.  Blocks; called once, before anybody can ask.
+ */
+int pods_new(const struct pods_options *options, struct pods **ret, struct cringle_err *err);
+
+/* No task may run any more: the workers have been freed. */
+struct pods *pods_free(struct pods *pods);
+
+void pods_reload(struct pods *pods, const struct config *config);
+
+/* @id is of what was made (run, create) or acted on, borrowed for the call; @err is NULL on success. */
+typedef void (*pods_done_fn)(void *data, const char *id, const struct cringle_err *err);
+
+void pods_run_sandbox(struct pods *pods, const Cri__RunPodSandboxRequest *request, pods_done_fn done, void *data);
+void pods_stop_sandbox(struct pods *pods, const char *id, pods_done_fn done, void *data);
+void pods_remove_sandbox(struct pods *pods, const char *id, pods_done_fn done, void *data);
+void pods_create_container(struct pods *pods, const Cri__CreateContainerRequest *request, pods_done_fn done,
+                           void *data);
+void pods_start_container(struct pods *pods, const char *id, pods_done_fn done, void *data);
+
+/* @grace in seconds; 0: kill at once. */
+void pods_stop_container(struct pods *pods, const char *id, int64_t grace, pods_done_fn done, void *data);
+void pods_remove_container(struct pods *pods, const char *id, pods_done_fn done, void *data);
+void pods_reopen_log(struct pods *pods, const char *id, pods_done_fn done, void *data);
+
+/* What an ExecSync came to; borrowed for the call. */
+struct pods_exec {
+        const struct buf *out, *err;    /* each at most containers.exec_limit bytes, the rest dropped */
+        int32_t exit_code;
+};
+
+typedef void (*pods_exec_fn)(void *data, const struct pods_exec *result, const struct cringle_err *err);
+
+/* @timeout in nanoseconds until the process tree is killed (CRINGLE_E_DEADLINE); 0: none. */
+void pods_exec_sync(struct pods *pods, const char *id, char *const *argv, size_t n_argv, int64_t timeout,
+                    pods_exec_fn done, void *data);
+
+/*
+ * Stop waiting: @data's callback will not come.  @ret gets where its task is. False:
+ * nothing waits under @data (any more).
+ */
+bool pods_leave(struct pods *pods, void *data, struct buf *ret);
+
+/*
+ * Answers from memory.  @fn gets the message under a lock: it packs it and returns,
+ * without calling back here.  The single ones fail with CRINGLE_E_NOT_FOUND.
+ * An id may be cut to a prefix that fits one object only.
+ */
+typedef void (*pods_message_fn)(void *data, const ProtobufCMessage *message);
+
+void pods_list_sandboxes(struct pods *pods, const Cri__PodSandboxFilter *filter, pods_message_fn fn, void *data);
+void pods_list_containers(struct pods *pods, const Cri__ContainerFilter *filter, pods_message_fn fn, void *data);
+int pods_sandbox_status(struct pods *pods, const char *id, bool verbose, pods_message_fn fn, void *data,
+                        struct cringle_err *err);
+int pods_container_status(struct pods *pods, const char *id, bool verbose, pods_message_fn fn, void *data,
+                          struct cringle_err *err);
+
+struct pods_count {
+        uint32_t pods, containers;
+};
+
+struct pods_count pods_count(struct pods *pods);
+
+/* Each task under way, for `cringle status`; under a lock. */
+void pods_operations(struct pods *pods,
+                     void (*fn)(void *data, const char *name, const char *id, const char *step, int64_t age),
+                     void *data);
+
+/* Tells the network the node's pod range (UpdateRuntimeConfig); blocks. */
+int pods_set_pod_cidr(struct pods *pods, const char *cidr, struct cringle_err *err);
+
+/* Whether pods can be attached to a network now; blocks for the plugin. */
+int pods_network_status(struct pods *pods, const struct cringle_call *call, struct cringle_err *err);
+
+AUTO_DEFINE(pods, pods_free)

@@ -1,0 +1,299 @@
+/*
+ * After a start: what the store says is made true again
+ *
+ * Containers outlive the agent, so each pod is either adopted, or its monitor is
+ * gone and it is stopped like any other.  What was under way is rolled back
+ * (run, create, start) or forward (stop, remove) with the very tables of the requests.
+ * Rolling back happens here, before anybody can ask; forward goes as tasks.
+ */
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/base/call.h"
+#include "agent/base/clock.h"
+#include "agent/base/err.h"
+#include "agent/base/log.h"
+#include "agent/base/str.h"
+#include "agent/pod/model.h"
+
+#define ADOPT_LIMIT (10 * NSEC_PER_SEC)
+
+struct restore {
+        struct pods *pods;
+        bool rebooted;
+};
+
+static int unpack(const ProtobufCMessageDescriptor *type, const void *bytes, size_t n, void *ret, const char *id,
+                  struct cringle_err *err)
+{
+        ProtobufCMessage *m = protobuf_c_message_unpack(type, NULL, n, bytes);
+
+        if (!m)
+                return err_set(err, CRINGLE_E_DATA_LOSS, "record of %.12s cannot be read", id);
+        *(ProtobufCMessage **) ret = m;
+        return 0;
+}
+
+/* A record that cannot be read is skipped and said: one bad row must not cost all pods. */
+static int load_pod(void *data, const struct stored *row, struct cringle_err *err)
+{
+        struct restore *r = data;
+        Cri__RunPodSandboxRequest *request = NULL;
+        Cri__PodSandboxStatus *status = NULL;
+        struct cringle_err why = CRINGLE_ERR_INIT;
+        struct pod *pod = NULL;
+
+        if (!id_valid(row->id) ||
+            unpack(&cri__run_pod_sandbox_request__descriptor, row->request, row->request_size, &request, row->id, &why) < 0 ||
+            unpack(&cri__pod_sandbox_status__descriptor, row->status, row->status_size, &status, row->id, &why) < 0 ||
+            !request->config || !request->config->metadata || !(pod = pod_new(r->pods, row->id, request, &why))) {
+                log_error("pod %.12s is left out: %s", row->id, why.text);
+                message_free(request);
+                message_free(status);
+                return 0;
+        }
+
+        message_free(pod->status);
+        pod->status = status;
+        pod->step = row->step ? strdup(row->step) : NULL;
+        pod->visible = true;
+        pod->detached = !pod->step && status->state == CRI__POD_SANDBOX_STATE__SANDBOX_NOTREADY;
+        if (strcmp(row->boot_id, r->pods->boot_id) != 0)
+                r->rebooted = true;
+        if (pod_enter(pod, err) < 0) {
+                pod_unref(pod);
+                return -1;
+        }
+        if (pod->detached)
+                pod_drop_name(pod);
+        return 0;
+}
+
+static int load_container(void *data, const struct stored *row, struct cringle_err *err)
+{
+        struct restore *r = data;
+        struct pod *pod = map_get(&r->pods->by_id, row->pod);
+        Cri__CreateContainerRequest *request = NULL;
+        Cri__ContainerStatus *status = NULL;
+        struct cringle_err why = CRINGLE_ERR_INIT;
+        struct container *c = NULL;
+
+        if (!pod)
+                err_set(&why, CRINGLE_E_DATA_LOSS, "its pod is not there");
+        if (!pod || !id_valid(row->id) ||
+            unpack(&cri__create_container_request__descriptor, row->request, row->request_size, &request, row->id, &why) < 0 ||
+            unpack(&cri__container_status__descriptor, row->status, row->status_size, &status, row->id, &why) < 0 ||
+            !request->config || !request->config->metadata || !(c = container_new(pod, row->id, request, &why))) {
+                log_error("container %.12s is left out: %s", row->id, why.text);
+                message_free(request);
+                message_free(status);
+                return 0;
+        }
+
+        message_free(c->status);
+        c->status = status;
+        c->step = row->step ? strdup(row->step) : NULL;
+        c->visible = true;
+        c->stop_signal = SIGTERM;
+        c->image = images_get(r->pods->images, row->image);
+        if (container_enter(c, err) < 0) {
+                container_unref(c);
+                return -1;
+        }
+        if (images_hold(r->pods->images, row->image, c->id, &why) < 0)
+                log_warning("container %.12s: %s", c->id, why.text);
+        return 0;
+}
+
+/* The signal a container wants is in its image; it was checked when the container was made. */
+static void learn_stop_signal(struct container *c)
+{
+        auto_of(image_config) image = NULL;
+
+        if (c->image && image_config_parse(c->image->config, strlen(c->image->config), &image, NULL) == 0)
+                spec_stop_signal(c->request->config, image, &c->stop_signal, NULL);
+}
+
+static bool under_way(const char *step, const char *operation)
+{
+        return step && str_starts(step, operation) && step[strlen(operation)] == ':';
+}
+
+static const char *step_name(const char *step)
+{
+        return strchr(step, ':') + 1;
+}
+
+/* What the executor knows of a container counts more than what we wrote. */
+static void look_at_container(struct container *c)
+{
+        struct pods *pods = c->pods;
+        struct cringle_container_state state = { .size = sizeof state };
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        bool starting = under_way(c->step, "start"), ended;
+
+        learn_stop_signal(c);
+        if (c->status->state == CRI__CONTAINER_STATE__CONTAINER_EXITED && !starting)
+                return;
+        if (pods->executor.ops->state(pods->executor.self, c->pod->id, c->id, &state, &err) < 0)
+                log_warning("container %.12s: %s", c->id, err.text);
+
+        pthread_mutex_lock(&pods->tasks.lock);
+        if (state.state == CRINGLE_RUN_NONE)
+                ended = container_set_lost(c, "its process is gone");
+        else
+                ended = container_set_state(c, &state);
+        pthread_mutex_unlock(&pods->tasks.lock);
+        if (ended)
+                container_ended(c);
+        if (starting && store_container(c, NULL, NULL, DB_FAST, &err) < 0)
+                log_error("container %.12s: %s", c->id, err.text);
+}
+
+static void roll_back_container(struct container *c)
+{
+        struct cringle_err err = CRINGLE_ERR_INIT;
+
+        log_info("container %.12s: its creation was interrupted at '%s' and is undone", c->id, step_name(c->step));
+        if (procedure_undo(&container_create, c, step_name(c->step), &err) < 0)
+                log_error("container %.12s: %s", c->id, err.text);
+        pthread_mutex_lock(&c->pods->tasks.lock);
+        container_leave(c);
+        pthread_mutex_unlock(&c->pods->tasks.lock);
+}
+
+static void restore_container(struct container *c)
+{
+        if (under_way(c->step, "create")) {
+                c->visible = false;
+                roll_back_container(c);
+                return;
+        }
+        look_at_container(c);
+
+        pthread_mutex_lock(&c->pods->tasks.lock);
+        if (under_way(c->step, "remove")) {
+                c->closing = true;
+                pods_start_container_task(c, &container_remove, true, NULL, NULL, NULL);
+        } else if (under_way(c->step, "stop")) {
+                pods_start_container_task(c, &container_stop, true, NULL, NULL, NULL);
+        }
+        pthread_mutex_unlock(&c->pods->tasks.lock);
+}
+
+static void roll_back_pod(struct pod *pod)
+{
+        struct cringle_err err = CRINGLE_ERR_INIT;
+
+        log_info("pod %.12s: its start was interrupted at '%s' and is undone", pod->id, step_name(pod->step));
+        if (procedure_undo(&sandbox_run, pod, step_name(pod->step), &err) < 0)
+                log_error("pod %.12s: %s", pod->id, err.text);
+        pthread_mutex_lock(&pod->pods->tasks.lock);
+        pod_leave(pod);
+        pthread_mutex_unlock(&pod->pods->tasks.lock);
+}
+
+/* Whether its monitor is there and talks to us again. */
+static bool adopt(struct pod *pod)
+{
+        struct cringle_call call = call_within(NULL, ADOPT_LIMIT);
+        struct cringle_err err = CRINGLE_ERR_INIT;
+
+        if (pod->detached)
+                return true;
+        if (pod_adopt(pod, &call, &err) == 0)
+                return true;
+        log_warning("pod %.12s: %s", pod->id, err.text);
+        return false;
+}
+
+static void restore_pod(struct pod *pod)
+{
+        struct container *next;
+        bool lost;
+
+        if (under_way(pod->step, "run")) {
+                pod->visible = false;
+                roll_back_pod(pod);
+                return;
+        }
+
+        lost = !adopt(pod);
+        for (struct container *c = pod->containers; c; c = next) {
+                next = c->next;
+                restore_container(c);
+        }
+
+        pthread_mutex_lock(&pod->pods->tasks.lock);
+        if (under_way(pod->step, "remove") || under_way(pod->step, "stop") || lost) {
+                pod->closing = true;
+                pods_start_pod_task(pod, under_way(pod->step, "remove") ? &sandbox_remove : &sandbox_stop, true, NULL, NULL);
+        }
+        pthread_mutex_unlock(&pod->pods->tasks.lock);
+}
+
+/* The kernel took processes and namespaces with it; what is left are addresses, directories and rows. */
+static void end_at_reboot(struct pods *pods)
+{
+        const char *id;
+        void *object;
+
+        for (size_t at = 0; map_next(&pods->containers, &at, &id, &object);)
+                if (container_set_lost(object, "the node was rebooted"))
+                        container_ended(object);
+}
+
+/* The ids first: restoring takes pods out of the map. */
+static int each_pod(struct pods *pods, void (*fn)(struct pod *pod), struct cringle_err *err)
+{
+        auto_strv ids = NULL;
+        const char *id;
+        void *object;
+
+        for (size_t at = 0; map_next(&pods->by_id, &at, &id, &object);)
+                if (strv_add(&ids, id, err) < 0)
+                        return -1;
+        for (size_t i = 0; ids && ids[i]; i++)
+                fn(map_get(&pods->by_id, ids[i]));
+        return 0;
+}
+
+/* What belongs to no container that we know: the rest of a power cut, or of a lost store. */
+static int sweep(struct pods *pods, struct cringle_err *err)
+{
+        struct cringle_call call = call_within(NULL, ADOPT_LIMIT);
+        struct cringle_err why = CRINGLE_ERR_INIT;
+        auto_strv containers = NULL;
+        auto_strv attached = NULL;
+        const char *id;
+        void *object;
+
+        for (size_t at = 0; map_next(&pods->containers, &at, &id, &object);)
+                if (strv_add(&containers, id, err) < 0)
+                        return -1;
+        for (size_t at = 0; map_next(&pods->by_id, &at, &id, &object);)
+                if (!((struct pod *) object)->detached && strv_add(&attached, id, err) < 0)
+                        return -1;
+
+        if (images_sweep(pods->images, (const char *const *) containers, &why) < 0)
+                log_warning("sweep images: %s", why.text);
+        if (pods->network.ops->gc &&
+            pods->network.ops->gc(pods->network.self, &call, (const char *const *) attached, &why) < 0)
+                log_warning("give addresses back: %s", why.text);
+        return 0;
+}
+
+int pods_restore(struct pods *pods, struct cringle_err *err)
+{
+        struct restore r = { .pods = pods };
+
+        if (store_load_pods(pods->db, load_pod, &r, err) < 0 || store_load_containers(pods->db, load_container, &r, err) < 0)
+                return -1;
+        if (r.rebooted)
+                end_at_reboot(pods);
+        if (each_pod(pods, restore_pod, err) < 0)
+                return -1;
+        return sweep(pods, err);
+}

@@ -1,0 +1,244 @@
+/*
+ * Lists and status: answered from memory
+ *
+ * Messages are put together from pointers into the objects, packed by the caller under
+ * the lock, and thrown away.
+ */
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/base/clock.h"
+#include "agent/base/file.h"
+#include "agent/base/json.h"
+#include "agent/base/str.h"
+#include "agent/pod/model.h"
+
+Cri__Signal signal_of(int signal)
+{
+        char name[40];
+        const ProtobufCEnumValue *value;
+        const char *abbreviation = sigabbrev_np(signal);
+
+        if (signal == SIGRTMIN || signal == SIGRTMAX)
+                snprintf(name, sizeof name, "SIGNAL_SIGRT%s", signal == SIGRTMIN ? "MIN" : "MAX");
+        else if (signal > SIGRTMIN && signal <= SIGRTMIN + 15)
+                snprintf(name, sizeof name, "SIGNAL_SIGRTMINPLUS%d", signal - SIGRTMIN);
+        else if (signal > SIGRTMIN && signal < SIGRTMAX)
+                snprintf(name, sizeof name, "SIGNAL_SIGRTMAXMINUS%d", SIGRTMAX - signal);
+        else
+                snprintf(name, sizeof name, "SIGNAL_SIG%s", abbreviation ? abbreviation : "");
+
+        value = protobuf_c_enum_descriptor_get_value_by_name(&cri__signal__descriptor, name);
+        return value ? (Cri__Signal) value->value : CRI__SIGNAL__SIGNAL_RUNTIME_DEFAULT;
+}
+
+/* An id in a filter: whole, or the beginning of one. */
+static bool id_fits(const char *id, const char *wanted)
+{
+        return str_empty(wanted) || str_starts(id, wanted);
+}
+
+static bool pod_fits(const struct pod *pod, const Cri__PodSandboxFilter *f)
+{
+        const Cri__PodSandboxStatus *s = pod->status;
+
+        if (!pod->visible)
+                return false;
+        if (!f)
+                return true;
+        return id_fits(pod->id, f->id) && (!f->state || f->state->state == s->state) &&
+               message_has_pairs(s->labels, s->n_labels, f->label_selector, f->n_label_selector);
+}
+
+static Cri__PodSandbox pod_message(const struct pod *pod)
+{
+        const Cri__PodSandboxStatus *s = pod->status;
+        Cri__PodSandbox m = CRI__POD_SANDBOX__INIT;
+
+        m.id = s->id;
+        m.metadata = s->metadata;
+        m.state = s->state;
+        m.created_at = s->created_at;
+        m.n_labels = s->n_labels;
+        m.labels = s->labels;
+        m.n_annotations = s->n_annotations;
+        m.annotations = s->annotations;
+        m.runtime_handler = s->runtime_handler;
+        return m;
+}
+
+/* Room for @n messages and a list of pointers to them; one allocation. */
+static void *list_new(size_t n, size_t each, void ***ret_list)
+{
+        char *space = calloc(n + 1, sizeof(void *) + each);
+
+        if (!space)
+                abort();
+        *ret_list = (void **) (space + (n + 1) * each);
+        return space;
+}
+
+void pods_list_sandboxes(struct pods *pods, const Cri__PodSandboxFilter *filter, pods_message_fn fn, void *data)
+{
+        Cri__ListPodSandboxResponse response = CRI__LIST_POD_SANDBOX_RESPONSE__INIT;
+        size_t at = 0, n = 0;
+        Cri__PodSandbox *items;
+        const char *id;
+        void *object, **list;
+
+        pthread_mutex_lock(&pods->tasks.lock);
+        items = list_new(pods->by_id.count, sizeof *items, &list);
+        while (map_next(&pods->by_id, &at, &id, &object))
+                if (pod_fits(object, filter)) {
+                        items[n] = pod_message(object);
+                        list[n] = &items[n];
+                        n++;
+                }
+        response.n_items = n;
+        response.items = (Cri__PodSandbox **) list;
+        fn(data, &response.base);
+        pthread_mutex_unlock(&pods->tasks.lock);
+        free(items);
+}
+
+static bool container_fits(const struct container *c, const Cri__ContainerFilter *f)
+{
+        const Cri__ContainerStatus *s = c->status;
+
+        if (!c->visible)
+                return false;
+        if (!f)
+                return true;
+        return id_fits(c->id, f->id) && id_fits(c->pod->id, f->pod_sandbox_id) &&
+               (!f->state || f->state->state == s->state) &&
+               message_has_pairs(s->labels, s->n_labels, f->label_selector, f->n_label_selector);
+}
+
+static Cri__Container container_message(const struct container *c)
+{
+        const Cri__ContainerStatus *s = c->status;
+        Cri__Container m = CRI__CONTAINER__INIT;
+
+        m.id = s->id;
+        m.pod_sandbox_id = c->pod->status->id;
+        m.metadata = s->metadata;
+        m.image = s->image;
+        m.image_ref = s->image_ref;
+        m.image_id = s->image_id;
+        m.state = s->state;
+        m.created_at = s->created_at;
+        m.n_labels = s->n_labels;
+        m.labels = s->labels;
+        m.n_annotations = s->n_annotations;
+        m.annotations = s->annotations;
+        return m;
+}
+
+void pods_list_containers(struct pods *pods, const Cri__ContainerFilter *filter, pods_message_fn fn, void *data)
+{
+        Cri__ListContainersResponse response = CRI__LIST_CONTAINERS_RESPONSE__INIT;
+        size_t at = 0, n = 0;
+        Cri__Container *items;
+        const char *id;
+        void *object, **list;
+
+        pthread_mutex_lock(&pods->tasks.lock);
+        items = list_new(pods->containers.count, sizeof *items, &list);
+        while (map_next(&pods->containers, &at, &id, &object))
+                if (container_fits(object, filter)) {
+                        items[n] = container_message(object);
+                        list[n] = &items[n];
+                        n++;
+                }
+        response.n_containers = n;
+        response.containers = (Cri__Container **) list;
+        fn(data, &response.base);
+        pthread_mutex_unlock(&pods->tasks.lock);
+        free(items);
+}
+
+/* What `crictl inspect` shows besides; the caller's. */
+static char *pod_info(const struct pod *pod)
+{
+        auto_json o = json_object_new_object();
+        auto_buf text = BUF_INIT;
+
+        if (!o || json_set_string(o, "runDirectory", pod->run_dir, NULL) < 0 ||
+            json_set_string(o, "directory", pod->dir, NULL) < 0 || json_set_bool(o, "closing", pod->closing, NULL) < 0 ||
+            (pod->step && json_set_string(o, "step", pod->step, NULL) < 0) || json_write(o, &text, NULL) < 0)
+                return NULL;
+        return buf_steal(&text);
+}
+
+/* config.json goes in whole: it is what the container was started from. */
+static char *container_info(const struct container *c)
+{
+        auto_json o = json_object_new_object();
+        auto_free char *path = str_printf(NULL, "%s/config.json", c->bundle);
+        struct json_object *spec = NULL;
+        auto_buf text = BUF_INIT;
+
+        if (!o || !path)
+                return NULL;
+        if (json_set_int(o, "pid", c->pid, NULL) < 0 || json_set_string(o, "sandboxID", c->pod->id, NULL) < 0 ||
+            json_set_string(o, "bundle", c->bundle, NULL) < 0 || (c->step && json_set_string(o, "step", c->step, NULL) < 0))
+                return NULL;
+        if (json_read(path, 16 << 20, &spec, NULL) == 0 && json_set(o, "runtimeSpec", spec, NULL) < 0)
+                return NULL;
+        return json_write(o, &text, NULL) < 0 ? NULL : buf_steal(&text);
+}
+
+int pods_sandbox_status(struct pods *pods, const char *id, bool verbose, pods_message_fn fn, void *data,
+                        struct cringle_err *err)
+{
+        Cri__PodSandboxStatusResponse response = CRI__POD_SANDBOX_STATUS_RESPONSE__INIT;
+        Cri__Pair pair = CRI__PAIR__INIT, *info = &pair;
+        auto_free char *text = NULL;
+        struct pod *pod;
+        int r;
+
+        pthread_mutex_lock(&pods->tasks.lock);
+        r = find_pod(pods, id, &pod, err);
+        if (r == 0) {
+                response.status = pod->status;
+                response.timestamp = clock_realtime();
+                text = verbose ? pod_info(pod) : NULL;
+                if (text) {
+                        pair.key = "info";
+                        pair.value = text;
+                        response.n_info = 1;
+                        response.info = &info;
+                }
+                fn(data, &response.base);
+        }
+        pthread_mutex_unlock(&pods->tasks.lock);
+        return r;
+}
+
+int pods_container_status(struct pods *pods, const char *id, bool verbose, pods_message_fn fn, void *data,
+                          struct cringle_err *err)
+{
+        Cri__ContainerStatusResponse response = CRI__CONTAINER_STATUS_RESPONSE__INIT;
+        Cri__Pair pair = CRI__PAIR__INIT, *info = &pair;
+        auto_free char *text = NULL;
+        struct container *c;
+        int r;
+
+        pthread_mutex_lock(&pods->tasks.lock);
+        r = find_container(pods, id, &c, err);
+        if (r == 0) {
+                response.status = c->status;
+                text = verbose ? container_info(c) : NULL;
+                if (text) {
+                        pair.key = "info";
+                        pair.value = text;
+                        response.n_info = 1;
+                        response.info = &info;
+                }
+                fn(data, &response.base);
+        }
+        pthread_mutex_unlock(&pods->tasks.lock);
+        return r;
+}

@@ -1,0 +1,175 @@
+/*
+ * What survives the agent: one row per pod and per container
+ *
+ * `step` is the intent: "<operation>:<step>" while something outside the process is
+ * being made or taken away, NULL at rest.  A row is there before anything of its
+ * object is, and goes last.
+ */
+
+#include <string.h>
+
+#include "agent/base/file.h"
+#include "agent/base/str.h"
+#include "agent/image/store.h"
+#include "agent/pod/model.h"
+
+static const char pod_schema[] =
+        "CREATE TABLE pods ("
+        "  id TEXT PRIMARY KEY, step TEXT, boot TEXT NOT NULL, request BLOB NOT NULL, status BLOB NOT NULL"
+        ") WITHOUT ROWID;"
+        "CREATE TABLE containers ("
+        "  id TEXT PRIMARY KEY, pod TEXT NOT NULL, step TEXT, image TEXT NOT NULL,"
+        "  request BLOB NOT NULL, status BLOB NOT NULL"
+        ") WITHOUT ROWID";
+
+int store_open(const char *root, struct db **ret, struct cringle_err *err)
+{
+        auto_free char *path = str_printf(err, "%s/store.db", root);
+        auto_free char *first = str_printf(err, "%s;%s", pod_schema, image_schema);
+
+        if (!path || !first || file_make_dirs(root, 0700, err) < 0)
+                return -1;
+        return db_open(path, (const char *const[]) { first, NULL }, ret, err);
+}
+
+static int pack(const void *message, struct buf *ret, struct cringle_err *err)
+{
+        size_t n = protobuf_c_message_get_packed_size(message);
+
+        if (buf_reserve(ret, n, err) < 0)
+                return -1;
+        ret->len = protobuf_c_message_pack(message, (uint8_t *) ret->data);
+        return 0;
+}
+
+/* The step as stored, kept in *at too; NULL: at rest. */
+static int set_step(char **at, const char *operation, const char *step, struct cringle_err *err)
+{
+        char *fresh = NULL;
+
+        if (operation) {
+                fresh = str_printf(err, "%s:%s", operation, step);
+                if (!fresh)
+                        return -1;
+        }
+        free(*at);
+        *at = fresh;
+        return 0;
+}
+
+int store_pod(struct pod *pod, const char *operation, const char *step, enum db_commit how, struct cringle_err *err)
+{
+        auto_buf request = BUF_INIT, status = BUF_INIT;
+        bool gone;
+        int r = 0;
+
+        pthread_mutex_lock(&pod->pods->tasks.lock);
+        gone = pod->gone;
+        if (set_step(&pod->step, operation, step, err) < 0 || pack(pod->request, &request, err) < 0 ||
+            pack(pod->status, &status, err) < 0)
+                r = -1;
+        pthread_mutex_unlock(&pod->pods->tasks.lock);
+        if (r < 0 || gone)
+                return r;
+
+        return db_write(pod->pods->db, how, err,
+                        "INSERT INTO pods (id, step, boot, request, status) VALUES (?, ?, ?, ?, ?) "
+                        "ON CONFLICT (id) DO UPDATE SET step = excluded.step, boot = excluded.boot, "
+                        "status = excluded.status",
+                        "sssbb", pod->id, pod->step, pod->pods->boot_id, request.data, request.len, status.data,
+                        status.len);
+}
+
+int store_container(struct container *c, const char *operation, const char *step, enum db_commit how,
+                    struct cringle_err *err)
+{
+        auto_buf request = BUF_INIT, status = BUF_INIT;
+        bool gone;
+        int r = 0;
+
+        pthread_mutex_lock(&c->pods->tasks.lock);
+        gone = c->gone;
+        if (set_step(&c->step, operation, step, err) < 0 || pack(c->request, &request, err) < 0 ||
+            pack(c->status, &status, err) < 0)
+                r = -1;
+        pthread_mutex_unlock(&c->pods->tasks.lock);
+        if (r < 0 || gone)
+                return r;
+
+        return db_write(c->pods->db, how, err,
+                        "INSERT INTO containers (id, pod, step, image, request, status) VALUES (?, ?, ?, ?, ?, ?) "
+                        "ON CONFLICT (id) DO UPDATE SET step = excluded.step, image = excluded.image, "
+                        "status = excluded.status",
+                        "ssssbb", c->id, c->pod->id, c->step, c->status->image_id, request.data, request.len,
+                        status.data, status.len);
+}
+
+int store_drop_pod(struct pod *pod, enum db_commit how, struct cringle_err *err)
+{
+        pthread_mutex_lock(&pod->pods->tasks.lock);
+        pod->gone = true;
+        pthread_mutex_unlock(&pod->pods->tasks.lock);
+        return db_write(pod->pods->db, how, err, "DELETE FROM pods WHERE id = ?", "s", pod->id);
+}
+
+int store_drop_container(struct container *c, enum db_commit how, struct cringle_err *err)
+{
+        pthread_mutex_lock(&c->pods->tasks.lock);
+        c->gone = true;
+        pthread_mutex_unlock(&c->pods->tasks.lock);
+        return db_write(c->pods->db, how, err, "DELETE FROM containers WHERE id = ?", "s", c->id);
+}
+
+struct load {
+        int (*fn)(void *data, const struct stored *row, struct cringle_err *err);
+        void *data;
+        struct cringle_err *err;
+};
+
+static const char *text(sqlite3_stmt *at, int column)
+{
+        return (const char *) sqlite3_column_text(at, column);
+}
+
+static int load_row(void *data, sqlite3_stmt *at)
+{
+        struct load *load = data;
+        struct stored row = {
+                .id = text(at, 0),
+                .pod = text(at, 1),
+                .image = text(at, 2),
+                .step = text(at, 3),
+                .boot_id = text(at, 4),
+                .request = sqlite3_column_blob(at, 5),
+                .request_size = (size_t) sqlite3_column_bytes(at, 5),
+                .status = sqlite3_column_blob(at, 6),
+                .status_size = (size_t) sqlite3_column_bytes(at, 6),
+        };
+
+        return load->fn(load->data, &row, load->err);
+}
+
+static int load(struct db *db, const char *sql, struct load *l)
+{
+        int r;
+
+        if (db_begin(db, l->err) < 0)
+                return -1;
+        r = db_query(db, l->err, load_row, l, sql, "");
+        db_abort(db);
+        return r;
+}
+
+int store_load_pods(struct db *db, int (*fn)(void *data, const struct stored *row, struct cringle_err *err),
+                    void *data, struct cringle_err *err)
+{
+        return load(db, "SELECT id, id, '', step, boot, request, status FROM pods",
+                    &(struct load) { .fn = fn, .data = data, .err = err });
+}
+
+int store_load_containers(struct db *db, int (*fn)(void *data, const struct stored *row, struct cringle_err *err),
+                          void *data, struct cringle_err *err)
+{
+        return load(db, "SELECT id, pod, image, step, '', request, status FROM containers",
+                    &(struct load) { .fn = fn, .data = data, .err = err });
+}
