@@ -170,45 +170,48 @@ void execs_lost(struct pods *pods, const char *pod)
         } while (lost);
 }
 
+/* What a worker needs to start the process, apart from struct exec: that may be answered, and gone, any time. */
+struct starting {
+        struct pods *pods;
+        char id[ID_LEN + 1];
+        char container[ID_LEN + 1];
+        char pod[ID_LEN + 1];
+        char **argv;
+        int64_t timeout;
+        int out, err;
+};
+
 static void start(void *data)
 {
-        struct exec *x = data;
-        struct pods *pods = x->pods;
+        struct starting *s = data;
+        struct pods *pods = s->pods;
         const struct host_executor *executor = &pods->executor;
         struct cringle_call call = call_within(NULL, START_LIMIT);
         struct cringle_err err = CRINGLE_ERR_INIT;
-        char id[ID_LEN + 1];
-        int out = steal_fd(&x->child_out), errs = steal_fd(&x->child_err);
         struct cringle_exec exec = {
                 .size = sizeof exec,
-                .pod = x->pod,
-                .container = x->container,
-                .id = id,
-                .argv = (const char *const *) x->argv,
+                .pod = s->pod,
+                .container = s->container,
+                .id = s->id,
+                .argv = (const char *const *) s->argv,
                 .stdin_fd = -1,
-                .stdout_fd = out,
-                .stderr_fd = errs,
-                .timeout = x->timeout,
+                .stdout_fd = s->out,
+                .stderr_fd = s->err,
+                .timeout = s->timeout,
         };
-        char pod[ID_LEN + 1], container[ID_LEN + 1];
-        auto_strv argv = steal(&x->argv);
 
-        /* From the moment it runs, its event may free x. */
-        memcpy(id, x->id, sizeof id);
-        memcpy(pod, x->pod, sizeof pod);
-        memcpy(container, x->container, sizeof container);
-        exec.pod = pod;
-        exec.container = container;
-        exec.argv = (const char *const *) argv;
         if (executor->ops->exec(executor->self, &call, &exec, &err) < 0) {
-                x = take(pods, id);
+                struct exec *x = take(pods, s->id);
+
                 if (x) {
                         x->failure = err;
                         loop_post(pods->loop, answer, x);
                 }
         }
-        close(out);
-        close(errs);
+        close(s->out);
+        close(s->err);
+        strv_free(s->argv);
+        free(s);
 }
 
 static int stream_open(struct stream *s, int *ret_other, struct cringle_err *err)
@@ -223,6 +226,23 @@ static int stream_open(struct stream *s, int *ret_other, struct cringle_err *err
         return 0;
 }
 
+static struct starting *starting_of(struct exec *x)
+{
+        struct starting *s = malloc(sizeof *s);
+
+        if (!s)
+                abort();
+        s->pods = x->pods;
+        memcpy(s->id, x->id, sizeof s->id);
+        memcpy(s->container, x->container, sizeof s->container);
+        memcpy(s->pod, x->pod, sizeof s->pod);
+        s->argv = steal(&x->argv);
+        s->timeout = x->timeout;
+        s->out = steal_fd(&x->child_out);
+        s->err = steal_fd(&x->child_err);
+        return s;
+}
+
 /* Loop thread: watch the pipes, then let a worker start the process. */
 static void watch(void *data)
 {
@@ -232,10 +252,11 @@ static void watch(void *data)
         x->out.watch = loop_watch(pods->loop, x->out.fd, UV_READABLE, on_output, x, &x->failure);
         x->err.watch = x->out.watch ? loop_watch(pods->loop, x->err.fd, UV_READABLE, on_output, x, &x->failure) : NULL;
         if (!x->err.watch) {
-                answer(take(pods, x->id));
+                if (take(pods, x->id))          /* else an answer is on its way */
+                        answer(x);
                 return;
         }
-        workers_run(pods->workers, start, x);
+        workers_run(pods->workers, start, starting_of(x));
 }
 
 static int exec_new(struct pods *pods, char *const *argv, size_t n_argv, struct exec **ret, struct cringle_err *err)
