@@ -26,6 +26,7 @@ const struct cringle_plugin *cringle_builtin_cgroup_fs(void);
 static const struct cringle_cgroup_ops *ops;
 static void *self;
 static char parent[64], prefix[64];
+static volatile int *counter;           /* shared with the process that counts */
 
 static int setup(void **state)
 {
@@ -362,8 +363,6 @@ static void destroy_takes_what_runs_and_what_is_nested(void **state)
         assert_ok(ops->kill(self, &call, parent, "a", err), err);
         ops->free_dirs(&dirs);
 }
-
-static volatile int *counter;          /* shared with the process that counts */
 
 static int count_up(void)
 {
