@@ -41,7 +41,8 @@ struct pull {
         int done_fd;                    /* readable once done */
 
         /* Guarded by the images' lock. */
-        unsigned waiters;
+        unsigned callers;               /* inside images_pull() with this */
+        unsigned waiters;               /* those of them who still want the result */
         bool running;
         bool cancelled;                 /* by the last waiter, or because a layer failed */
         int result;
@@ -101,7 +102,7 @@ static bool put(struct pull *p)
 {
         struct pull **at = &p->images->pulls;
 
-        if (p->running || p->waiters > 0)
+        if (p->running || p->callers > 0)
                 return false;
         while (*at != p)
                 at = &(*at)->next;
@@ -452,6 +453,7 @@ static struct pull *join_or_start(struct images *images, struct pull **mine, str
         while (p && (p->cancelled || !p->running || !same(p, *mine)))
                 p = p->next;
         if (p) {
+                p->callers++;
                 p->waiters++;
                 return p;
         }
@@ -459,13 +461,13 @@ static struct pull *join_or_start(struct images *images, struct pull **mine, str
         p = *mine;
         p->settings = settings_ref(images->settings);
         p->running = true;
-        p->waiters = 1;
+        p->callers = p->waiters = 1;
         p->next = images->pulls;
         images->pulls = p;
         r = start_thread(&thread, pull_main, p);
         if (r != 0) {
                 p->running = false;
-                p->waiters = 0;
+                p->callers = p->waiters = 0;
                 put(p);
                 err_sysno(err, r, "start thread");
                 return NULL;
@@ -491,14 +493,14 @@ int images_pull(struct images *images, const struct cringle_call *call, const ch
                 return -1;
 
         r = call_wait(call, p->done_fd, POLLIN, -1, err);
+        pthread_mutex_lock(&images->lock);
+        last = --p->waiters == 0;
+        if (r < 0 && last)
+                cancel(p);
+        pthread_mutex_unlock(&images->lock);
         if (r < 0) {
                 struct cringle_call clean_up = call_within(NULL, CLEAN_UP);
 
-                pthread_mutex_lock(&images->lock);
-                last = p->waiters == 1;
-                if (last)
-                        cancel(p);
-                pthread_mutex_unlock(&images->lock);
                 if (last)
                         (void) call_wait(&clean_up, p->done_fd, POLLIN, -1, NULL);
                 err_wrap(err, "pull %s", p->name);
@@ -513,7 +515,7 @@ int images_pull(struct images *images, const struct cringle_call *call, const ch
                 *ret_id = strdup(p->id);
                 r = *ret_id ? 0 : err_oom(err);
         }
-        p->waiters--;
+        p->callers--;
         last = put(p);
         pthread_mutex_unlock(&images->lock);
         if (last)

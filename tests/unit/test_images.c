@@ -603,6 +603,7 @@ static void a_pull_nobody_waits_for_is_cancelled_without_a_trace(void **state)
         call_start(&a, f, "tall", NULL);
         call_start(&b, f, "tall", NULL);
         until(&registry.fetched[4], 1);
+        a_moment();
         raise_fd(a.call.cancel_fd);
         raise_fd(b.call.cancel_fd);
         assert_int_equal(call_end(&a), -1);
