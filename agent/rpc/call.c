@@ -115,9 +115,11 @@ static void answer_for(struct rpc_call *call)
 
         if (done)
                 return;
-        /* Only a deadline cancels a call that can still be answered. */
-        if (cancelled)
-                call_fail_with(call, CRINGLE_E_DEADLINE, "deadline exceeded");
+        /* Cancelled and still to be answered: call_end() is about to say the same. */
+        if (cancelled && call->deadline && call->deadline <= clock_monotonic())
+                call_fail_with(call, CRINGLE_E_DEADLINE, DEADLINE_TEXT);
+        else if (cancelled)
+                call_fail_with(call, CRINGLE_E_UNAVAILABLE, SHUTDOWN_TEXT);
         else
                 call_fail_with(call, CRINGLE_E_INTERNAL, "%s ended without an answer", rpc_call_method(call));
 }
@@ -149,6 +151,11 @@ static bool try_ref(struct rpc_call *call)
 const char *rpc_call_method(const struct rpc_call *call)
 {
         return call->method ? call->method->path : "unknown";
+}
+
+void *rpc_call_data(const struct rpc_call *call)
+{
+        return call->method->data;
 }
 
 uid_t rpc_call_uid(const struct rpc_call *call)
@@ -470,6 +477,17 @@ void call_dispatch(struct rpc_call *call)
         rpc_call_unref(call);
 }
 
+void call_end(struct rpc_call *call, int code, const char *text)
+{
+        bool held = try_ref(call);
+
+        cancel(call);
+        call_fail_with(call, code, "%s", text);
+        call->complete = true;
+        if (held)
+                rpc_call_unref(call);
+}
+
 static void on_deadline(void *data)
 {
         struct rpc_call *call = data;
@@ -477,9 +495,7 @@ static void on_deadline(void *data)
 
         call->timer = NULL;
         server_turn_begin(server);
-        cancel(call);
-        call_fail_with(call, CRINGLE_E_DEADLINE, "deadline exceeded");
-        call->complete = true;
+        call_end(call, CRINGLE_E_DEADLINE, DEADLINE_TEXT);
         server_turn_end(server);
 }
 

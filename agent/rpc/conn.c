@@ -541,7 +541,7 @@ static void headers_done(struct rpc_call *call)
         else if (call->seen & SEEN_BAD_TIMEOUT)
                 call_fail_with(call, CRINGLE_E_INVALID, "grpc-timeout is malformed");
         else if (c->server->draining)
-                call_fail_with(call, CRINGLE_E_UNAVAILABLE, "the server is shutting down");
+                call_fail_with(call, CRINGLE_E_UNAVAILABLE, SHUTDOWN_TEXT);
         else {
                 if (call->deadline)
                         call_set_deadline(call, call->deadline);

@@ -140,7 +140,7 @@ void health_end(struct health *h)
 {
         health_set(h, false);
         while (h->watchers) {
-                call_fail_with(h->watchers->call, CRINGLE_E_UNAVAILABLE, "the server is shutting down");
+                call_fail_with(h->watchers->call, CRINGLE_E_UNAVAILABLE, SHUTDOWN_TEXT);
                 watcher_free(h->watchers);
         }
 }

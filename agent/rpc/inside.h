@@ -93,6 +93,9 @@ struct rpc_server {
         char *scratch;                  /* SCRATCH bytes to read into */
 };
 
+#define SHUTDOWN_TEXT "the server is shutting down"
+#define DEADLINE_TEXT "deadline exceeded"
+
 #define SCRATCH ((size_t) 64 * 1024)
 
 /* Everything that enters the server from the loop stands between these two. */
@@ -225,6 +228,9 @@ void call_drop_packed(struct rpc_call *call);
 /* Have the answer decided as a failure.  @format as for printf. */
 __attribute__((format(printf, 3, 4)))
 void call_fail_with(struct rpc_call *call, int code, const char *format, ...);
+
+/* Cancel it, and answer with this unless whoever is told so answers first.  Loop thread, in a turn. */
+void call_end(struct rpc_call *call, int code, const char *text);
 
 /* The request is wholly there: unpack it and call the handler.  Loop thread, in a turn. */
 void call_dispatch(struct rpc_call *call);

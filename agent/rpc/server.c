@@ -327,7 +327,7 @@ int rpc_server_adopt(struct rpc_server *server, int fd, struct cringle_err *err)
         auto_fd int mine = fd;
 
         if (server->draining)
-                return err_set(err, CRINGLE_E_UNAVAILABLE, "the server is shutting down");
+                return err_set(err, CRINGLE_E_UNAVAILABLE, SHUTDOWN_TEXT);
         if (!make_room(server))
                 return err_set(err, CRINGLE_E_EXHAUSTED, "more than %u connections at work",
                                server->hub->limits.max_connections);
@@ -421,7 +421,7 @@ static void on_grace_over(void *data)
         server_turn_begin(server);
         for (struct conn *c = server->conns; c; c = c->next)
                 for (call = c->calls; call; call = call->next)
-                        call_fail_with(call, CRINGLE_E_UNAVAILABLE, "the server is shutting down");
+                        call_end(call, CRINGLE_E_UNAVAILABLE, SHUTDOWN_TEXT);
         while ((call = hub_take(server->hub))) {
                 call_deliver(call);
                 call_unref_memory(call);

@@ -37,9 +37,9 @@ struct rpc_call;
 /* Zero stands for the default named beside it. */
 struct rpc_limits {
         size_t max_message;             /* bytes of one request: 16 MiB; more is RESOURCE_EXHAUSTED */
-        size_t max_receiving;           /* bytes of unfinished requests, all connections: 64 MiB */
+        size_t max_receiving;           /* bytes of requests in memory, all connections: 64 MiB */
         size_t max_queue;               /* bytes of answer that one call keeps before rpc_call_send() says 1: 1 MiB */
-        size_t max_unread;              /* bytes of answer kept for one connection: 64 MiB; more ends the call that adds them */
+        size_t max_unread;              /* bytes of answer kept for one connection: 64 MiB; more ends the call */
         uint32_t max_streams;           /* calls of one connection, with those abandoned but still at work: 256 */
         uint32_t max_connections;       /* 256; beyond it the longest idle one is dropped, else the new one */
         uint32_t max_header_list;       /* bytes as HTTP/2 counts them: 16 KiB */
@@ -96,7 +96,7 @@ size_t rpc_server_connections(const struct rpc_server *server);
 
 /*
  * Take no more connections or calls (clients are told by GOAWAY), let the calls
- * under way end, and fail with UNAVAILABLE what is left after @grace_nsec.  Then
+ * under way end, and fail with UNAVAILABLE what is left after @grace_nsec (handlers see them cancelled).  Then
  * @done(@data) is called, never before this returns.  Health watchers are told
  * NOT_SERVING and let go at once.
  */
@@ -116,6 +116,9 @@ AUTO_DEFINE(rpc_call, rpc_call_unref)
 /* "/package.Service/Method"; lives as long as the server. */
 const char *rpc_call_method(const struct rpc_call *call);
 
+/* The @data its service was added with. */
+void *rpc_call_data(const struct rpc_call *call);
+
 /* Who connected (SO_PEERCRED). */
 uid_t rpc_call_uid(const struct rpc_call *call);
 pid_t rpc_call_pid(const struct rpc_call *call);
@@ -127,15 +130,16 @@ bool rpc_call_done(struct rpc_call *call);
  * What to wait with: the deadline, a name for log lines, and a cancel_fd, for
  * which an eventfd is made when this is first called (-1 when none can be had).
  * Borrowed from the call.  An answer does not cancel; the client's going away and
- * the deadline do.
+ * the deadline do, and a shutdown that does not want to wait.
  */
 const struct cringle_call *rpc_call_context(struct rpc_call *call);
 
 /*
  * Have @fn(@data) called once when the call is cancelled, not when it is answered.
  * At a deadline it runs just before the call is answered, so @fn may give a better
- * answer itself.  Loop thread; @fn runs there.  NULL: no more.  The caller holds a
- * reference, or knows otherwise that @data lives until the call is done.
+ * answer itself.  @fn may drop references.  Loop thread; @fn runs there.  NULL: no
+ * more.  For those who work on the loop: when another thread may answer at the same
+ * time, @data must outlive that; a worker waits on the context's cancel_fd instead.
  */
 void rpc_call_on_cancel(struct rpc_call *call, void (*fn)(void *data), void *data);
 

@@ -455,7 +455,6 @@ static void a_shutdown_ends_what_does_not_end(void **state)
 static void a_call_may_outlive_its_server(void **state)
 {
         struct world *w = *state;
-        auto_of(rpc_call) kept = NULL;
         struct rpc_server *server;
         struct loop *loop;
         struct cringle_err *err = unit_err();
