@@ -8,8 +8,10 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/support/unit.h"
@@ -54,6 +56,7 @@ static struct {
         unsigned opened;
         unsigned fetched[16];           /* by layer number */
         unsigned bad;                   /* layer that fails */
+        unsigned deadly;                /* layer that kills the process */
         unsigned orphan;                /* layer that needs its parents */
         unsigned settled;
         const char *moved;              /* name that stands for shelf[2] for once */
@@ -134,6 +137,8 @@ int fetch_layer(struct fetch *f, size_t i, int layer_dir_fd, const struct cringl
                 return err_sys(err, "write layer");
         if (registry.gate >= 0 && call_wait(call, registry.gate, POLLIN, -1, err) < 0)
                 return -1;
+        if (number == registry.deadly)
+                kill(getpid(), SIGKILL);
         if (number == registry.bad)
                 return err_set(err, CRINGLE_E_DATA_LOSS, "the digest is another");
         return number == registry.orphan ? FETCH_NEEDS_PARENTS : FETCH_DONE;
@@ -209,7 +214,7 @@ static int setup(void **state)
         struct fixture *f = calloc(1, sizeof *f);
 
         registry.gate = -1;
-        registry.opened = registry.bad = registry.orphan = registry.settled = 0;
+        registry.opened = registry.bad = registry.deadly = registry.orphan = registry.settled = 0;
         registry.moved = NULL;
         memset(registry.fetched, 0, sizeof registry.fetched);
 
@@ -786,6 +791,37 @@ static void a_sweep_drops_layers_without_an_image(void **state)
         assert_int_equal(entries(f, "layers"), 2);
 }
 
+static void a_killed_pull_leaves_nothing_after_the_next_start(void **state)
+{
+        struct fixture *f = *state;
+        pid_t child;
+        int status;
+
+        pull(f, "two");
+        stop(f);
+        registry.deadly = 5;            /* the topmost: those below are committed by then */
+        f->config.images.max_parallel = 1;
+        child = fork();
+        if (child == 0) {
+                start(f);
+                pull(f, "tall");
+                _exit(0);
+        }
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFSIGNALED(status));
+        assert_int_equal(entries(f, "layers"), 4);
+        assert_int_equal(entries(f, "staging"), 1);
+
+        registry.deadly = 0;
+        start(f);
+        assert_int_equal(listed(f), 1);
+        assert_ok(images_sweep(f->images, NULL, &scratch), &scratch);
+        assert_int_equal(entries(f, "layers"), 2);
+        assert_nothing_half_done(f);
+        pull(f, "tall");
+        assert_int_equal(listed(f), 2);
+}
+
 static void pinned_names_follow_the_configuration(void **state)
 {
         char *exact[] = { (char *) "one", NULL }, *wild[] = { (char *) "docker.io/library/t*", NULL };
@@ -864,6 +900,7 @@ UNIT_MAIN(
         images_test(a_removed_image_whose_holder_died_with_the_agent_ends_at_start),
         images_test(pulling_a_removed_but_held_image_brings_it_back),
         images_test(a_sweep_drops_layers_without_an_image),
+        images_test(a_killed_pull_leaves_nothing_after_the_next_start),
         images_test(pinned_names_follow_the_configuration),
         images_test(a_view_shows_all_layers),
         images_test(pulls_and_removals_at_once_do_no_harm))
