@@ -28,7 +28,6 @@
 #define WIRE_SOCKET "monitor.sock"      /* below the pod's run_dir */
 #define WIRE_NS_DIR "ns"                /* ns/net, ns/ipc, ns/uts, ns/user, ns/pid */
 #define WIRE_EXIT_DIR "exit"            /* exit/<container>: how it ended, see wire_exit_* */
-#define WIRE_PLAN_DIR "plan"            /* plan/<container>: for what must be done after the monitor's death */
 
 /* The monitor is started with these; argv is: run_dir, then the cgroup directories it moves itself to. */
 enum {

@@ -61,11 +61,8 @@ enum plan_cgroup { PLAN_CGROUP_V1 = 1, PLAN_CGROUP_UNIFIED = 2 };
 enum {
         PLAN_MOUNT_BIND = 1 << 0,
         PLAN_MOUNT_RECURSIVE = 1 << 1,          /* of a bind: with what is mounted below the source */
-        PLAN_MOUNT_COPY_UP = 1 << 2,            /* a tmpfs gets a copy of what it covers */
-        PLAN_MOUNT_IDMAP = 1 << 3,              /* ids as the container's user namespace maps them */
-        PLAN_MOUNT_IDMAP_RECURSIVE = 1 << 4,
-        PLAN_MOUNT_FD = 1 << 5,                 /* the source is a detached mount among the launch's fds: "fd:N" */
-        PLAN_MOUNT_OPTIONAL = 1 << 6,           /* skip when the kernel has no such file system */
+        PLAN_MOUNT_IDMAP = 1 << 2,              /* ids as the container's user namespace maps them */
+        PLAN_MOUNT_IDMAP_RECURSIVE = 1 << 3,
 };
 
 /* In the order they run. */

@@ -1,0 +1,233 @@
+/*
+ * Running OCI hooks; see hook.h.
+ */
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/pidfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "agent/base/clock.h"
+#include "agent/base/file.h"
+#include "agent/base/own.h"
+#include "agent/launch/hook.h"
+#include "agent/launch/kernel.h"
+
+int hook_next(struct rec_cursor *plan, enum plan_stage stage, unsigned *index, struct rec_cursor *ret_body)
+{
+        struct rec_cursor body;
+
+        while (rec_find(plan, PLAN_HOOK, &body)) {
+                if (rec_get_u32(&body) != (uint32_t) stage)
+                        continue;
+                (*index)++;
+                *ret_body = body;
+                return 1;
+        }
+        return 0;
+}
+
+int hook_state(struct rec_cursor plan, const char *status, int32_t pid, struct cringle_err *err)
+{
+        auto_fd int fd = -1;
+        auto_buf text = BUF_INIT;
+        struct rec_cursor body;
+        const char *head, *middle, *tail;
+
+        if (!rec_first(plan, PLAN_STATE, &body))
+                return err_set(err, CRINGLE_E_INVALID, "the plan has no state for its hooks");
+        head = rec_get_str(&body);
+        middle = rec_get_str(&body);
+        tail = rec_get_str(&body);
+        if (buf_printf(&text, err, "%s%s%s%d%s", head, status, middle, pid, tail) < 0)
+                return -1;
+        fd = memfd_create("state.json", MFD_CLOEXEC);
+        if (fd < 0)
+                return err_sys(err, "make a memory file");
+        if (file_write_fd(fd, text.data, text.len, err) < 0)
+                return -1;
+        return steal_fd(&fd);
+}
+
+/* In the hook's process; what goes wrong is told on the stderr that is watched. */
+__attribute__((noreturn))
+static void hook_child(struct rec_cursor plan, const char *path, const char **argv, const char **env, int state_fd,
+                       int stderr_fd)
+{
+        struct rec_cursor body;
+        int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+        setpgid(0, 0);
+        /* Lifted out of the way first, lest one dup2() close what the next needs. */
+        state_fd = fcntl(state_fd, F_DUPFD_CLOEXEC, 10);
+        stderr_fd = fcntl(stderr_fd, F_DUPFD_CLOEXEC, 10);
+        null = fcntl(null, F_DUPFD_CLOEXEC, 10);
+        dup2(state_fd, 0);
+        dup2(null, 1);
+        dup2(stderr_fd, 2);
+        lseek(0, 0, SEEK_SET);
+        kernel_close_others(NULL, 0);
+        kernel_reset_signals();
+        if (!rec_first(plan, PLAN_BUNDLE, &body) || chdir(rec_get_str(&body)) < 0)
+                (void) !chdir("/");     /* in the container there is no bundle */
+        execve(path, (char *const *) argv, (char *const *) env);
+        dprintf(2, "exec %s: %s", path, strerror(errno));
+        _exit(127);
+}
+
+int hook_start(struct rec_cursor plan, struct rec_cursor body, enum plan_stage stage, unsigned index, int state_fd,
+               struct hook *ret, struct cringle_err *err)
+{
+        const char *path = rec_get_str(&body);
+        auto_free const char **argv = rec_get_strv(&body);
+        auto_free const char **env = rec_get_strv(&body);
+        uint64_t timeout = rec_get_u64(&body);
+        auto_fd int read_end = -1, write_end = -1;
+        int pipe_fds[2];
+        pid_t pid;
+
+        if (body.bad || !argv || !env)
+                return err_set(err, CRINGLE_E_INVALID, "%s hook %u is damaged", plan_stage_name(stage), index);
+        if (pipe2(pipe_fds, O_CLOEXEC | O_NONBLOCK) < 0)
+                return err_sys(err, "make a pipe");
+        read_end = pipe_fds[0];
+        write_end = pipe_fds[1];
+        fcntl(write_end, F_SETFL, 0);   /* the hook's end blocks, as programs expect */
+
+        pid = kernel_fork(0, -1);
+        if (pid < 0)
+                return err_sys(err, "start %s hook %u, %s", plan_stage_name(stage), index, path);
+        if (pid == 0)
+                hook_child(plan, path, argv, env, state_fd, write_end);
+        setpgid(pid, pid);              /* whoever of the two comes first */
+
+        *ret = (struct hook) {
+                .pid = pid,
+                .stderr_fd = steal_fd(&read_end),
+                .deadline = timeout ? clock_monotonic() + (int64_t) timeout : 0,
+                .stage = stage,
+                .index = index,
+                .path = path,
+        };
+        return 0;
+}
+
+void hook_drain(struct hook *h)
+{
+        char chunk[4096];
+
+        while (h->stderr_fd >= 0) {
+                ssize_t n = read(h->stderr_fd, chunk, sizeof chunk);
+                size_t keep;
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0 && errno == EAGAIN)
+                        return;
+                if (n <= 0) {
+                        h->stderr_fd = fd_close(h->stderr_fd);
+                        return;
+                }
+                if ((size_t) n >= HOOK_TAIL_MAX) {
+                        memcpy(h->tail, chunk + n - HOOK_TAIL_MAX, HOOK_TAIL_MAX);
+                        h->tail_n = HOOK_TAIL_MAX;
+                        continue;
+                }
+                keep = HOOK_TAIL_MAX - (size_t) n;
+                if (h->tail_n < keep)
+                        keep = h->tail_n;
+                memmove(h->tail, h->tail + h->tail_n - keep, keep);
+                memcpy(h->tail + keep, chunk, (size_t) n);
+                h->tail_n = keep + (size_t) n;
+        }
+}
+
+void hook_expire(struct hook *h)
+{
+        h->timed_out = true;
+        kill(-h->pid, SIGKILL);
+}
+
+int hook_finish(struct hook *h, int status, struct cringle_err *err)
+{
+        char how[96], tail[HOOK_TAIL_MAX + 1];
+        size_t n = 0;
+
+        hook_drain(h);
+        h->stderr_fd = fd_close(h->stderr_fd);
+        if (h->timed_out)
+                snprintf(how, sizeof how, "killed at its time limit");
+        else if (WIFSIGNALED(status))
+                snprintf(how, sizeof how, "killed by signal %d", WTERMSIG(status));
+        else if (WEXITSTATUS(status) != 0)
+                snprintf(how, sizeof how, "exit status %d", WEXITSTATUS(status));
+        else
+                return 0;
+
+        /* One line, nothing a terminal would act upon. */
+        for (size_t i = 0; i < h->tail_n; i++) {
+                unsigned char c = (unsigned char) h->tail[i];
+
+                if (isspace(c) && (n == 0 || tail[n - 1] == ' '))
+                        continue;
+                tail[n++] = (char) (isspace(c) ? ' ' : iscntrl(c) ? '?' : c);
+        }
+        while (n > 0 && tail[n - 1] == ' ')
+                n--;
+        tail[n] = '\0';
+        return err_set(err, h->timed_out ? CRINGLE_E_DEADLINE : CRINGLE_E_ABORTED, "%s hook %u, %s: %s%s%s",
+                       plan_stage_name(h->stage), h->index, h->path, how, n ? ": " : "", tail);
+}
+
+/* Until it was reaped.  The wait status. */
+static int wait_for(struct hook *h)
+{
+        auto_fd int pidfd = pidfd_open(h->pid, 0);
+        int status = 0;
+
+        for (;;) {
+                struct pollfd fds[2] = {
+                        { .fd = pidfd, .events = POLLIN },
+                        { .fd = h->stderr_fd, .events = POLLIN },
+                };
+                int64_t left = h->deadline ? h->deadline - clock_monotonic() : -1;
+                int timeout = h->deadline && !h->timed_out ? (int) ((left < 0 ? 0 : left) / NSEC_PER_MSEC + 1) : -1;
+                int n = poll(fds, 2, timeout);
+
+                if (n == 0)
+                        hook_expire(h);
+                if (n > 0 && fds[1].revents)
+                        hook_drain(h);
+                if (n > 0 && fds[0].revents)
+                        break;
+        }
+        while (waitpid(h->pid, &status, 0) < 0 && errno == EINTR)
+                ;
+        return status;
+}
+
+int hook_run_all(struct rec_cursor plan, enum plan_stage stage, const char *status, int32_t pid,
+                 struct cringle_err *err)
+{
+        struct rec_cursor at = plan, body;
+        auto_fd int state_fd = -1;
+        unsigned index = 0;
+        struct hook h;
+
+        while (hook_next(&at, stage, &index, &body) > 0) {
+                if (state_fd < 0)
+                        state_fd = hook_state(plan, status, pid, err);
+                if (state_fd < 0 || hook_start(plan, body, stage, index, state_fd, &h, err) < 0)
+                        return -1;
+                if (hook_finish(&h, wait_for(&h), err) < 0)
+                        return -1;
+        }
+        return 0;
+}

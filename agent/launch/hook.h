@@ -1,0 +1,56 @@
+#pragma once
+
+/*
+ * Running OCI hooks
+ *
+ * A hook gets a process group of its own, the state JSON on stdin, exactly its own
+ * environment, and no fds but stdio.  It runs in the namespaces of whoever starts
+ * it, in the bundle's directory.  When its time is over the whole group is killed.
+ * What it says on stderr is kept, the last HOOK_TAIL_MAX bytes, for the error text.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "agent/base/err.h"
+#include "agent/wire/plan.h"
+
+#define HOOK_TAIL_MAX 512
+
+struct hook {
+        pid_t pid;                      /* also its process group */
+        int stderr_fd;                  /* non-blocking; -1: at its end */
+        int64_t deadline;               /* CLOCK_MONOTONIC nanoseconds; 0: none */
+        bool timed_out;
+        enum plan_stage stage;
+        unsigned index;                 /* within its stage */
+        const char *path;               /* borrowed from the plan */
+        size_t tail_n;
+        char tail[HOOK_TAIL_MAX];
+};
+
+/*
+ * The next hook of @stage from *@plan on; *@index counts them.  1: @body is its record; 0: there is none.
+ */
+int hook_next(struct rec_cursor *plan, enum plan_stage stage, unsigned *index, struct rec_cursor *ret_body);
+
+/* A memory file with the state JSON: stdin of the hooks of a stage.  The caller's. */
+int hook_state(struct rec_cursor plan, const char *status, int32_t pid, struct cringle_err *err);
+
+/* Start the hook @body, number @index of @stage, with @state_fd (borrowed) as stdin. */
+int hook_start(struct rec_cursor plan, struct rec_cursor body, enum plan_stage stage, unsigned index, int state_fd,
+               struct hook *ret, struct cringle_err *err);
+
+/* Take in what stderr has.  Call when stderr_fd is readable. */
+void hook_drain(struct hook *h);
+
+/* SIGKILL to its group, because its time is over. */
+void hook_expire(struct hook *h);
+
+/* Call once it was reaped with wait status @status.  0, or -1 with an error that says all of it. */
+int hook_finish(struct hook *h, int status, struct cringle_err *err);
+
+/* Run all hooks of @stage one after the other to their ends; the first failure ends it. */
+int hook_run_all(struct rec_cursor plan, enum plan_stage stage, const char *status, int32_t pid,
+                 struct cringle_err *err);

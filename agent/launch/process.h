@@ -1,0 +1,18 @@
+#pragma once
+
+/*
+ * The last part of a launch: the process that becomes the program
+ */
+
+#include "agent/launch/launch.h"
+
+/*
+ * Wait on @fd for the word, then become what @request's plan says.  Does not
+ * return.  @stdio: three fds to become 0, 1, 2.
+ */
+__attribute__((noreturn))
+void process_main(const struct launch_request *request, int fd, const int stdio[3]);
+
+/* One message over a launch's socket. */
+int launch_send(int fd, enum launch_kind kind, int32_t value, const struct cringle_err *what, const int *fds,
+                size_t n_fds);
