@@ -1,0 +1,274 @@
+/*
+ * The agent's own service; see service.h.
+ */
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "admin.pb-c.h"
+
+#include "agent/admin/service.h"
+#include "agent/base/clock.h"
+#include "agent/base/str.h"
+
+struct admin {
+        struct admin_options o;
+        int64_t started_at;
+};
+
+/* An answer under construction: rows of one type, each in an allocation of its own. */
+struct rows {
+        void **list;
+        size_t n;
+};
+
+static void rows_add(struct rows *rows, void *row)
+{
+        void **grown = realloc(rows->list, (rows->n + 1) * sizeof *grown);
+
+        if (!grown || !row)
+                abort();
+        rows->list = grown;
+        rows->list[rows->n++] = row;
+}
+
+static void rows_done(struct rows *rows)
+{
+        for (size_t i = 0; i < rows->n; i++)
+                protobuf_c_message_free_unpacked(rows->list[i], NULL);
+        free(rows->list);
+}
+
+static char *text_of(const char *s)
+{
+        return strdup(s ? s : "");
+}
+
+static bool is_root(struct rpc_call *call)
+{
+        struct cringle_err err = CRINGLE_ERR_INIT;
+
+        if (rpc_call_uid(call) == 0)
+                return true;
+        err_set(&err, CRINGLE_E_DENIED, "%s is for root alone", rpc_call_method(call));
+        rpc_call_fail(call, &err);
+        return false;
+}
+
+/* "a\nb\n" as a list. */
+static char **lines_of(const struct buf *b, size_t *ret_n)
+{
+        char **lines = NULL;
+        const char *at = b->data ? b->data : "";
+
+        while (*at) {
+                size_t n = strcspn(at, "\n");
+                auto_free char *line = strndup(at, n);
+
+                if (!line || strv_add(&lines, line, NULL) < 0)
+                        abort();
+                at += n + (at[n] == '\n');
+        }
+        *ret_n = strv_count((const char *const *) lines);
+        return lines;
+}
+
+static void reload_on_worker(void *data)
+{
+        auto_of(rpc_call) call = data;
+        struct admin *a = rpc_call_data(call);
+        Admin__ReloadResponse reply = ADMIN__RELOAD_RESPONSE__INIT;
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        auto_buf live = BUF_INIT, restart = BUF_INIT;
+
+        if (a->o.reload(a->o.data, &live, &restart, &err) < 0) {
+                rpc_call_fail(call, &err);
+                return;
+        }
+        reply.applied = lines_of(&live, &reply.n_applied);
+        reply.needs_restart = lines_of(&restart, &reply.n_needs_restart);
+        rpc_call_reply(call, &reply.base);
+        strv_free(reply.applied);
+        strv_free(reply.needs_restart);
+}
+
+static void reload(struct rpc_call *call, const ProtobufCMessage *request, void *data)
+{
+        struct admin *a = data;
+
+        if (is_root(call))
+                workers_run(a->o.workers, reload_on_worker, rpc_call_ref(call));
+}
+
+static void add_plugin(void *data, const struct host_info *info)
+{
+        Admin__Plugin *p = malloc(sizeof *p);
+
+        if (!p)
+                abort();
+        admin__plugin__init(p);
+        p->name = text_of(info->name);
+        p->kind = text_of(info->kind);
+        p->file = text_of(info->file);
+        p->version = text_of(info->version);
+        p->state = text_of(info->in_use ? "in use" : "refused");
+        p->message = text_of(info->message);
+        p->help = text_of(info->help);
+        p->calls = info->calls;
+        p->failures = info->failures;
+        p->slowest_nanoseconds = (uint64_t) info->slowest;
+        p->slowest_call = text_of(info->slowest_call);
+        rows_add(data, p);
+}
+
+static void list_plugins(struct rpc_call *call, const ProtobufCMessage *request, void *data)
+{
+        struct admin *a = data;
+        Admin__PluginsResponse reply = ADMIN__PLUGINS_RESPONSE__INIT;
+        struct rows rows = { 0 };
+
+        if (!is_root(call))
+                return;
+        host_list(a->o.host, add_plugin, &rows);
+        reply.n_plugins = rows.n;
+        reply.plugins = (Admin__Plugin **) rows.list;
+        rpc_call_reply(call, &reply.base);
+        rows_done(&rows);
+}
+
+static void add_hook(void *data, const struct hooks_info *info)
+{
+        Admin__Hook *h = malloc(sizeof *h);
+
+        if (!h)
+                abort();
+        admin__hook__init(h);
+        h->name = text_of(info->name);
+        h->source = text_of(info->source);
+        h->origin = text_of(info->origin);
+        h->stages = text_of(info->stages);
+        h->policy = text_of(info->policy);
+        h->conditions = text_of(info->conditions);
+        h->error = text_of(info->error);
+        h->calls = info->matches;
+        h->failures = info->failures;
+        rows_add(data, h);
+}
+
+static void list_hooks(struct rpc_call *call, const ProtobufCMessage *request, void *data)
+{
+        struct admin *a = data;
+        Admin__HooksResponse reply = ADMIN__HOOKS_RESPONSE__INIT;
+        struct rows rows = { 0 };
+
+        if (!is_root(call))
+                return;
+        hooks_list(a->o.hooks, add_hook, &rows);
+        reply.n_hooks = rows.n;
+        reply.hooks = (Admin__Hook **) rows.list;
+        rpc_call_reply(call, &reply.base);
+        rows_done(&rows);
+}
+
+static void add_operation(void *data, const char *name, const char *id, const char *step, int64_t age)
+{
+        Admin__Operation *o = malloc(sizeof *o);
+
+        if (!o)
+                abort();
+        admin__operation__init(o);
+        o->name = text_of(name);
+        o->object = text_of(id);
+        o->step = text_of(step);
+        o->since_nanoseconds = age;
+        rows_add(data, o);
+}
+
+/* What an operator should know of: refused plugins, hooks that are not in force. */
+struct warnings {
+        char **list;
+};
+
+static void warn_of_plugin(void *data, const struct host_info *info)
+{
+        auto_free char *line = info->message ? str_printf(NULL, "plugin %s: %s", info->name, info->message) : NULL;
+
+        if (line)
+                strv_add(&((struct warnings *) data)->list, line, NULL);
+}
+
+static void warn_of_hook(void *data, const struct hooks_info *info)
+{
+        auto_free char *line = info->error ? str_printf(NULL, "hook %s: %s", info->origin, info->error) : NULL;
+
+        if (line)
+                strv_add(&((struct warnings *) data)->list, line, NULL);
+}
+
+static void tell_state(struct rpc_call *call, const ProtobufCMessage *request, void *data)
+{
+        struct admin *a = data;
+        Admin__StateResponse reply = ADMIN__STATE_RESPONSE__INIT;
+        struct pods_count count = pods_count(a->o.pods);
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        struct rows operations = { 0 };
+        struct warnings warnings = { 0 };
+        struct image **images = NULL;
+        size_t n_images = 0;
+
+        if (!is_root(call))
+                return;
+        if (images_list(a->o.images, NULL, &images, &n_images, &err) < 0) {
+                rpc_call_fail(call, &err);
+                return;
+        }
+        images_list_free(images, n_images);
+        pods_operations(a->o.pods, add_operation, &operations);
+        host_list(a->o.host, warn_of_plugin, &warnings);
+        hooks_list(a->o.hooks, warn_of_hook, &warnings);
+
+        reply.version = CRINGLE_VERSION;
+        reply.pid = getpid();
+        reply.started_at = a->started_at;
+        reply.pods = count.pods;
+        reply.containers = count.containers;
+        reply.images = (uint32_t) n_images;
+        reply.n_operations = operations.n;
+        reply.operations = (Admin__Operation **) operations.list;
+        reply.n_warnings = strv_count((const char *const *) warnings.list);
+        reply.warnings = warnings.list;
+        rpc_call_reply(call, &reply.base);
+        rows_done(&operations);
+        strv_free(warnings.list);
+}
+
+static const struct rpc_handler handlers[] = {
+        { "Reload", reload },
+        { "Plugins", list_plugins },
+        { "Hooks", list_hooks },
+        { "State", tell_state },
+        { 0 }
+};
+
+int admin_new(const struct admin_options *options, struct rpc_server *server, struct admin **ret,
+              struct cringle_err *err)
+{
+        auto_of(admin) a = calloc(1, sizeof *a);
+
+        if (!a)
+                return err_oom(err);
+        a->o = *options;
+        a->started_at = clock_realtime();
+        if (rpc_server_add(server, &admin__admin__descriptor, handlers, a, err) < 0)
+                return -1;
+
+        *ret = steal(&a);
+        return 0;
+}
+
+struct admin *admin_free(struct admin *a)
+{
+        free(a);
+        return NULL;
+}

@@ -1,0 +1,73 @@
+#pragma once
+
+/*
+ * What the files of this folder share
+ */
+
+#include <stdlib.h>
+
+#include "cri.pb-c.h"
+
+#include "agent/cri/service.h"
+
+struct cri {
+        struct pods *pods;
+        struct images *images;
+        struct host *host;
+        struct workers *workers;
+        struct workers *pullers;
+};
+
+/* RPC handlers; the names are the methods'. */
+#define HANDLER(name) void name(struct rpc_call *call, const ProtobufCMessage *request, void *data)
+
+HANDLER(cri_version);
+HANDLER(cri_status);
+HANDLER(cri_runtime_config);
+HANDLER(cri_update_runtime_config);
+
+HANDLER(cri_run_pod_sandbox);
+HANDLER(cri_stop_pod_sandbox);
+HANDLER(cri_remove_pod_sandbox);
+HANDLER(cri_pod_sandbox_status);
+HANDLER(cri_list_pod_sandbox);
+
+HANDLER(cri_create_container);
+HANDLER(cri_start_container);
+HANDLER(cri_stop_container);
+HANDLER(cri_remove_container);
+HANDLER(cri_container_status);
+HANDLER(cri_list_containers);
+HANDLER(cri_reopen_container_log);
+HANDLER(cri_exec_sync);
+
+HANDLER(cri_list_images);
+HANDLER(cri_image_status);
+HANDLER(cri_pull_image);
+HANDLER(cri_remove_image);
+HANDLER(cri_image_fs_info);
+
+/*
+ * For a request that becomes a task: @call is referenced for done(), which gets it as
+ * data and lets go of it.  At its deadline, or when the client goes, the caller stops
+ * waiting and is told where the task is; the task goes on, and a retry joins it.
+ */
+void cri_wait(struct cri *cri, struct rpc_call *call);
+
+/*
+ * What such a request ends with: the failure @err, or @reply.  Lets go of @call.
+ */
+void cri_end(struct rpc_call *call, const struct cringle_err *err, const ProtobufCMessage *reply);
+
+/* Run @work(@job) on @workers; it answers. For what blocks without being a task. */
+struct cri_job {
+        struct cri *cri;
+        struct rpc_call *call;          /* a reference, released after work() */
+        const ProtobufCMessage *request;        /* lives as long as the call */
+};
+
+void cri_run(struct cri *cri, struct workers *workers, struct rpc_call *call, const ProtobufCMessage *request,
+             void (*work)(struct cri_job *job));
+
+/* A pods_message_fn that answers the call @data. */
+void cri_reply_message(void *data, const ProtobufCMessage *message);

@@ -1,0 +1,200 @@
+/*
+ * ImageService
+ *
+ * Pulls have threads of their own: they take long and must not keep requests waiting
+ * that start and stop containers.
+ */
+
+#include "agent/base/call.h"
+#include "agent/base/clock.h"
+#include "agent/base/str.h"
+#include "agent/cri/cri.h"
+#include "agent/image/fetch.h"
+
+/* An image as CRI tells it; points into @from. */
+struct shown {
+        Cri__Image message;
+        Cri__Int64Value uid;
+        Cri__ImageSpec spec;
+};
+
+static void show(struct shown *s, const struct image *from)
+{
+        s->message = (Cri__Image) CRI__IMAGE__INIT;
+        s->message.id = from->id;
+        s->message.n_repo_tags = strv_count((const char *const *) from->tags);
+        s->message.repo_tags = from->tags;
+        s->message.n_repo_digests = strv_count((const char *const *) from->digests);
+        s->message.repo_digests = from->digests;
+        s->message.size = from->size;
+        s->message.pinned = from->pinned;
+        if (from->username) {
+                s->message.username = from->username;
+        } else {
+                s->uid = (Cri__Int64Value) CRI__INT64_VALUE__INIT;
+                s->uid.value = from->uid;
+                s->message.uid = &s->uid;
+        }
+        s->spec = (Cri__ImageSpec) CRI__IMAGE_SPEC__INIT;
+        s->spec.image = from->id;
+        s->message.spec = &s->spec;
+}
+
+static const char *wanted(const Cri__ImageSpec *spec)
+{
+        return spec && !str_empty(spec->image) ? spec->image : NULL;
+}
+
+HANDLER(cri_list_images)
+{
+        struct cri *cri = data;
+        const Cri__ImageFilter *filter = ((const Cri__ListImagesRequest *) request)->filter;
+        Cri__ListImagesResponse reply = CRI__LIST_IMAGES_RESPONSE__INIT;
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        auto_free struct shown *items = NULL;
+        auto_free Cri__Image **list = NULL;
+        struct image **images = NULL;
+        size_t n = 0;
+
+        if (images_list(cri->images, filter ? wanted(filter->image) : NULL, &images, &n, &err) < 0) {
+                rpc_call_fail(call, &err);
+                return;
+        }
+        items = calloc(n + 1, sizeof *items);
+        list = calloc(n + 1, sizeof *list);
+        if (items && list) {
+                for (size_t i = 0; i < n; i++) {
+                        show(&items[i], images[i]);
+                        list[i] = &items[i].message;
+                }
+                reply.n_images = n;
+                reply.images = list;
+                rpc_call_reply(call, &reply.base);
+        } else {
+                err_oom(&err);
+                rpc_call_fail(call, &err);
+        }
+        images_list_free(images, n);
+}
+
+HANDLER(cri_image_status)
+{
+        struct cri *cri = data;
+        const Cri__ImageStatusRequest *r = (const Cri__ImageStatusRequest *) request;
+        Cri__ImageStatusResponse reply = CRI__IMAGE_STATUS_RESPONSE__INIT;
+        Cri__Pair pair = CRI__PAIR__INIT, *info = &pair;
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        auto_of(image) image = NULL;
+        struct shown shown;
+
+        if (!wanted(r->image)) {
+                err_set(&err, CRINGLE_E_INVALID, "no image");
+                rpc_call_fail(call, &err);
+                return;
+        }
+        image = images_find(cri->images, r->image->image);
+        if (image) {
+                show(&shown, image);
+                reply.image = &shown.message;
+                if (r->verbose) {
+                        pair.key = "info";
+                        pair.value = image->config;
+                        reply.n_info = 1;
+                        reply.info = &info;
+                }
+        }
+        rpc_call_reply(call, &reply.base);
+}
+
+/* An empty string is an absent one. */
+static const char *given(const char *s)
+{
+        return str_empty(s) ? NULL : s;
+}
+
+static void pull(struct cri_job *job)
+{
+        const Cri__PullImageRequest *request = (const Cri__PullImageRequest *) job->request;
+        const Cri__AuthConfig *a = request->auth;
+        Cri__PullImageResponse reply = CRI__PULL_IMAGE_RESPONSE__INIT;
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        struct fetch_auth auth = { 0 };
+        auto_free char *id = NULL;
+
+        if (!wanted(request->image)) {
+                err_set(&err, CRINGLE_E_INVALID, "no image");
+                rpc_call_fail(job->call, &err);
+                return;
+        }
+        if (a)
+                auth = (struct fetch_auth) {
+                        .username = given(a->username),
+                        .password = given(a->password),
+                        .auth = given(a->auth),
+                        .identity_token = given(a->identity_token),
+                        .registry_token = given(a->registry_token),
+                        .server_address = given(a->server_address),
+                };
+        if (images_pull(job->cri->images, rpc_call_context(job->call), request->image->image, a ? &auth : NULL, &id,
+                        &err) < 0) {
+                rpc_call_fail(job->call, &err);
+                return;
+        }
+        reply.image_ref = id;
+        rpc_call_reply(job->call, &reply.base);
+}
+
+HANDLER(cri_pull_image)
+{
+        struct cri *cri = data;
+
+        cri_run(cri, cri->pullers, call, request, pull);
+}
+
+static void remove_image(struct cri_job *job)
+{
+        const Cri__RemoveImageRequest *request = (const Cri__RemoveImageRequest *) job->request;
+        Cri__RemoveImageResponse reply = CRI__REMOVE_IMAGE_RESPONSE__INIT;
+        struct cringle_err err = CRINGLE_ERR_INIT;
+
+        if (!wanted(request->image))
+                err_set(&err, CRINGLE_E_INVALID, "no image");
+        else if (images_remove(job->cri->images, rpc_call_context(job->call), request->image->image, &err) == 0) {
+                rpc_call_reply(job->call, &reply.base);
+                return;
+        }
+        rpc_call_fail(job->call, &err);
+}
+
+HANDLER(cri_remove_image)
+{
+        struct cri *cri = data;
+
+        cri_run(cri, cri->workers, call, request, remove_image);
+}
+
+HANDLER(cri_image_fs_info)
+{
+        struct cri *cri = data;
+        Cri__ImageFsInfoResponse reply = CRI__IMAGE_FS_INFO_RESPONSE__INIT;
+        Cri__FilesystemUsage usage = CRI__FILESYSTEM_USAGE__INIT, *list = &usage;
+        Cri__FilesystemIdentifier where = CRI__FILESYSTEM_IDENTIFIER__INIT;
+        Cri__UInt64Value bytes = CRI__UINT64_VALUE__INIT, inodes = CRI__UINT64_VALUE__INIT;
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        const char *path;
+
+        if (images_fs_info(cri->images, &path, &bytes.value, &inodes.value, &err) < 0) {
+                rpc_call_fail(call, &err);
+                return;
+        }
+        where.mountpoint = (char *) path;
+        usage.timestamp = clock_realtime();
+        usage.fs_id = &where;
+        usage.used_bytes = &bytes;
+        usage.inodes_used = &inodes;
+        reply.n_image_filesystems = 1;
+        reply.image_filesystems = &list;
+        reply.n_container_filesystems = 1;      /* writable layers lie on the same file system */
+        reply.container_filesystems = &list;
+        rpc_call_reply(call, &reply.base);
+}

@@ -1,0 +1,129 @@
+/*
+ * The table of contents: which RPC is served, and where
+ *
+ * A method that is not here answers UNIMPLEMENTED with its name.
+ */
+
+#include "agent/cri/cri.h"
+
+static const struct rpc_handler runtime[] = {
+        { "Version", cri_version },
+        { "Status", cri_status },
+        { "RuntimeConfig", cri_runtime_config },
+        { "UpdateRuntimeConfig", cri_update_runtime_config },
+
+        { "RunPodSandbox", cri_run_pod_sandbox },
+        { "StopPodSandbox", cri_stop_pod_sandbox },
+        { "RemovePodSandbox", cri_remove_pod_sandbox },
+        { "PodSandboxStatus", cri_pod_sandbox_status },
+        { "ListPodSandbox", cri_list_pod_sandbox },
+
+        { "CreateContainer", cri_create_container },
+        { "StartContainer", cri_start_container },
+        { "StopContainer", cri_stop_container },
+        { "RemoveContainer", cri_remove_container },
+        { "ContainerStatus", cri_container_status },
+        { "ListContainers", cri_list_containers },
+        { "ReopenContainerLog", cri_reopen_container_log },
+        { "ExecSync", cri_exec_sync },
+        { 0 }
+};
+
+static const struct rpc_handler image[] = {
+        { "ListImages", cri_list_images },
+        { "ImageStatus", cri_image_status },
+        { "PullImage", cri_pull_image },
+        { "RemoveImage", cri_remove_image },
+        { "ImageFsInfo", cri_image_fs_info },
+        { 0 }
+};
+
+int cri_new(const struct cri_options *o, struct rpc_server *server, struct cri **ret, struct cringle_err *err)
+{
+        auto_of(cri) cri = calloc(1, sizeof *cri);
+
+        if (!cri)
+                return err_oom(err);
+        *cri = (struct cri) {
+                .pods = o->pods,
+                .images = o->images,
+                .host = o->host,
+                .workers = o->workers,
+                .pullers = o->pullers,
+        };
+        if (rpc_server_add(server, &cri__runtime_service__descriptor, runtime, cri, err) < 0 ||
+            rpc_server_add(server, &cri__image_service__descriptor, image, cri, err) < 0)
+                return -1;
+
+        *ret = steal(&cri);
+        return 0;
+}
+
+struct cri *cri_free(struct cri *cri)
+{
+        free(cri);
+        return NULL;
+}
+
+static void left(void *data)
+{
+        struct rpc_call *call = data;
+        struct cri *cri = rpc_call_data(call);
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        auto_buf text = BUF_INIT;
+
+        if (!pods_leave(cri->pods, call, &text))
+                return;
+        err_set(&err, CRINGLE_E_DEADLINE, "%s", text.data ? text.data : "still at work");
+        rpc_call_fail(call, &err);
+        rpc_call_unref(call);
+}
+
+void cri_wait(struct cri *cri, struct rpc_call *call)
+{
+        rpc_call_ref(call);
+        rpc_call_on_cancel(call, left, call);
+}
+
+void cri_end(struct rpc_call *call, const struct cringle_err *err, const ProtobufCMessage *reply)
+{
+        if (err)
+                rpc_call_fail(call, err);
+        else
+                rpc_call_reply(call, reply);
+        rpc_call_unref(call);
+}
+
+struct run {
+        struct cri_job job;
+        void (*work)(struct cri_job *job);
+};
+
+static void run(void *data)
+{
+        struct run *r = data;
+
+        r->work(&r->job);
+        rpc_call_unref(r->job.call);
+        free(r);
+}
+
+void cri_run(struct cri *cri, struct workers *workers, struct rpc_call *call, const ProtobufCMessage *request,
+             void (*work)(struct cri_job *job))
+{
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        struct run *r = malloc(sizeof *r);
+
+        if (!r) {
+                err_oom(&err);
+                rpc_call_fail(call, &err);
+                return;
+        }
+        *r = (struct run) { .job = { .cri = cri, .call = rpc_call_ref(call), .request = request }, .work = work };
+        workers_run(workers, run, r);
+}
+
+void cri_reply_message(void *data, const ProtobufCMessage *message)
+{
+        rpc_call_reply(data, message);
+}

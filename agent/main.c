@@ -1,0 +1,284 @@
+/*
+ * cringled: the agent, in the order in which it starts
+ *
+ * There is no clean shutdown that differs from kill -9: on SIGTERM clients are told
+ * to go, and the process ends with everything on disk as it is at any moment.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/admin/service.h"
+#include "agent/base/clock.h"
+#include "agent/base/file.h"
+#include "agent/base/log.h"
+#include "agent/base/sock.h"
+#include "agent/base/str.h"
+#include "agent/cri/service.h"
+#include "agent/host/host.h"
+#include "agent/image/store.h"
+#include "agent/pod/pods.h"
+#include "agent/rpc/server.h"
+#include "config/config.h"
+#include "hooks/hooks.h"
+
+/* After SIGTERM, for answers that are under way. */
+#define SHUTDOWN_GRACE (5 * NSEC_PER_SEC)
+
+/* Threads for pulls; each waits for one. */
+#define PULLERS 32
+
+struct agent {
+        const char *config_file;        /* NULL: the default one, if it is there */
+        struct config *config;          /* in force; changed by reload() alone */
+        pthread_mutex_t reloading;
+        struct loop *loop;
+        struct workers *workers, *pullers;
+        struct host *host;
+        struct hooks *hooks;
+        struct db *db;
+        struct images *images;
+        struct pods *pods;
+        struct rpc_server *server;
+        struct cri *cri;
+        struct admin *admin;
+        int lock_fd;                    /* on <root>/lock: one agent for one root */
+        uv_signal_t term, hup, quit;
+};
+
+static void usage(FILE *to)
+{
+        fputs("usage: cringled [--config FILE] [--debug]\n"
+              "       cringled --probe-plugin FILE [KIND NAME]\n"
+              "       cringled --version\n",
+              to);
+}
+
+/* Read, check, and apply what can be applied to a running agent; anything wrong changes nothing. */
+static int reload(void *data, struct buf *live, struct buf *restart, struct cringle_err *err)
+{
+        struct agent *a = data;
+        auto_of(config) fresh = NULL;
+        int r = -1;
+
+        pthread_mutex_lock(&a->reloading);
+        if (config_load(a->config_file, NULL, &fresh, err) < 0 ||
+            config_diff(a->config, fresh, live, restart, err) < 0)
+                goto end;
+        if (host_reload(a->host, fresh, live, restart, err) < 0 || hooks_reload(a->hooks, fresh, err) < 0 ||
+            images_reload(a->images, fresh, err) < 0)
+                goto end;
+        pods_reload(a->pods, fresh);
+        if (log_level_of(fresh->log_level) >= 0)
+                log_set_level(log_level_of(fresh->log_level));
+
+        config_free(a->config);
+        a->config = steal(&fresh);
+        r = 0;
+end:
+        pthread_mutex_unlock(&a->reloading);
+        return r;
+}
+
+static void reload_for_signal(void *data)
+{
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        auto_buf live = BUF_INIT, restart = BUF_INIT;
+
+        if (reload(data, &live, &restart, &err) < 0) {
+                log_error("reload: %s; nothing has changed", err.text);
+                return;
+        }
+        log_info("reloaded; in force: %s", live.len ? live.data : "nothing new");
+        if (restart.len)
+                log_warning("these need a restart: %s", restart.data);
+}
+
+static void on_hup(uv_signal_t *s, int number)
+{
+        struct agent *a = s->data;
+
+        workers_run(a->workers, reload_for_signal, a);
+}
+
+/* The end: what is on disk is complete at any moment, so there is nothing to wait for or to free. */
+static void leave(void *data)
+{
+        log_info("ends; containers run on");
+        _exit(EXIT_SUCCESS);
+}
+
+static void on_term(uv_signal_t *s, int number)
+{
+        struct agent *a = s->data;
+
+        rpc_server_shutdown(a->server, SHUTDOWN_GRACE, leave, a);
+}
+
+static int watch_signals(struct agent *a, struct cringle_err *err)
+{
+        uv_loop_t *uv = loop_uv(a->loop);
+
+        a->term.data = a->hup.data = a->quit.data = a;
+        if (uv_signal_init(uv, &a->term) < 0 || uv_signal_start(&a->term, on_term, SIGTERM) < 0 ||
+            uv_signal_init(uv, &a->quit) < 0 || uv_signal_start(&a->quit, on_term, SIGINT) < 0 ||
+            uv_signal_init(uv, &a->hup) < 0 || uv_signal_start(&a->hup, on_hup, SIGHUP) < 0)
+                return err_set(err, CRINGLE_E_INTERNAL, "watch signals");
+        signal(SIGPIPE, SIG_IGN);
+        return 0;
+}
+
+/* Two agents on one root would undo each other's work. */
+static int lock_root(struct agent *a, struct cringle_err *err)
+{
+        auto_free char *path = str_printf(err, "%s/lock", a->config->root);
+
+        if (!path || file_make_dirs(a->config->root, 0700, err) < 0 || file_make_dirs(a->config->state, 0700, err) < 0)
+                return -1;
+        a->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+        if (a->lock_fd < 0)
+                return err_sys(err, "open %s", path);
+        if (flock(a->lock_fd, LOCK_EX | LOCK_NB) < 0)
+                return errno == EWOULDBLOCK ? err_set(err, CRINGLE_E_PRECONDITION, "another agent runs on %s", a->config->root)
+                                            : err_sys(err, "lock %s", path);
+        return 0;
+}
+
+static int open_images(struct agent *a, struct cringle_err *err)
+{
+        struct host_image backend = host_image(a->host);
+        struct images_options options = {
+                .db = a->db,
+                .ops = backend.ops,
+                .self = backend.self,
+                .config = a->config,
+                .pull_program = a->config->programs.pull,
+        };
+
+        return images_new(&options, &a->images, err);
+}
+
+static int open_pods(struct agent *a, struct cringle_err *err)
+{
+        struct pods_options options = {
+                .config = a->config,
+                .db = a->db,
+                .host = a->host,
+                .hooks = a->hooks,
+                .images = a->images,
+                .loop = a->loop,
+                .workers = a->workers,
+        };
+
+        return pods_new(&options, &a->pods, err);
+}
+
+static int serve(struct agent *a, struct cringle_err *err)
+{
+        const struct config *c = a->config;
+        struct rpc_limits limits = {
+                .max_message = (size_t) c->server.max_message,
+                .max_streams = (uint32_t) c->server.max_streams,
+        };
+        struct cri_options cri = { a->pods, a->images, a->host, a->workers, a->pullers };
+        struct admin_options admin = { a->pods, a->images, a->host, a->hooks, a->workers, reload, a };
+        int fd;
+
+        if (rpc_server_new(a->loop, &limits, &a->server, err) < 0 || cri_new(&cri, a->server, &a->cri, err) < 0 ||
+            admin_new(&admin, a->server, &a->admin, err) < 0)
+                return -1;
+        fd = sock_listen(c->socket, SOCK_STREAM, 0660, err);
+        if (fd < 0)
+                return -1;
+        return rpc_server_listen(a->server, fd, err);
+}
+
+static int start(struct agent *a, struct cringle_err *err)
+{
+        if (config_load(a->config_file, NULL, &a->config, err) < 0)
+                return -1;
+        if (log_level_of(a->config->log_level) > 0)
+                log_set_level(log_level_of(a->config->log_level));
+        if (lock_root(a, err) < 0)
+                return -1;
+        if (loop_new(&a->loop, err) < 0 || watch_signals(a, err) < 0 ||
+            workers_new((size_t) a->config->server.workers, &a->workers, err) < 0 ||
+            workers_new(PULLERS, &a->pullers, err) < 0)
+                return -1;
+        if (host_new(a->config, NULL, &a->host, err) < 0)
+                return -1;
+        if (hooks_new(a->config, a->host, &a->hooks, err) < 0)
+                return err_wrap(err, "hooks");
+        if (store_open(a->config->root, &a->db, err) < 0)
+                return err_wrap(err, "store");
+        if (open_images(a, err) < 0)
+                return err_wrap(err, "images");
+        if (open_pods(a, err) < 0)
+                return err_wrap(err, "pods");
+        return serve(a, err);
+}
+
+static const struct option long_options[] = {
+        { "config", required_argument, NULL, 'c' },
+        { "debug", no_argument, NULL, 'd' },
+        { "probe-plugin", no_argument, NULL, 'p' },
+        { "version", no_argument, NULL, 'v' },
+        { "help", no_argument, NULL, 'h' },
+        { 0 }
+};
+
+int main(int argc, char **argv)
+{
+        struct agent agent = { .reloading = PTHREAD_MUTEX_INITIALIZER, .lock_fd = -1 };
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        int64_t began = clock_monotonic();
+        bool debug = false;
+        int c;
+
+        while ((c = getopt_long(argc, argv, "+c:dvh", long_options, NULL)) != -1)
+                switch (c) {
+                case 'c':
+                        agent.config_file = optarg;
+                        break;
+                case 'd':
+                        debug = true;
+                        break;
+                case 'p':
+                        return host_probe_main(argv + optind);
+                case 'v':
+                        puts("cringled " CRINGLE_VERSION);
+                        return EXIT_SUCCESS;
+                case 'h':
+                        usage(stdout);
+                        return EXIT_SUCCESS;
+                default:
+                        usage(stderr);
+                        return EXIT_FAILURE;
+                }
+        if (optind < argc) {
+                usage(stderr);
+                return EXIT_FAILURE;
+        }
+
+        umask(0022);
+        if (start(&agent, &err) < 0) {
+                log_error("%s", err.text);
+                return EXIT_FAILURE;
+        }
+        if (debug)
+                log_set_level(LOG_DEBUG);
+        log_info("cringled %s serves on %s after %.1f ms", CRINGLE_VERSION, agent.config->socket,
+                 (double) (clock_monotonic() - began) / NSEC_PER_MSEC);
+        loop_run(agent.loop);
+        return EXIT_SUCCESS;
+}
