@@ -11,6 +11,7 @@
 #include "agent/admin/service.h"
 #include "agent/base/clock.h"
 #include "agent/base/str.h"
+#include "agent/pod/message.h"
 
 struct admin {
         struct admin_options o;
@@ -228,7 +229,7 @@ static void tell_state(struct rpc_call *call, const ProtobufCMessage *request, v
         host_list(a->o.host, warn_of_plugin, &warnings);
         hooks_list(a->o.hooks, warn_of_hook, &warnings);
 
-        reply.version = CRINGLE_VERSION;
+        reply.version = message_text(CRINGLE_VERSION);
         reply.pid = getpid();
         reply.started_at = a->started_at;
         reply.pods = count.pods;

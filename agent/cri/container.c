@@ -4,12 +4,13 @@
 
 #include "agent/base/clock.h"
 #include "agent/cri/cri.h"
+#include "agent/pod/message.h"
 
 static void create_done(void *data, const char *id, const struct cringle_err *err)
 {
         Cri__CreateContainerResponse reply = CRI__CREATE_CONTAINER_RESPONSE__INIT;
 
-        reply.container_id = (char *) id;
+        reply.container_id = message_text(id);
         cri_end(data, err, &reply.base);
 }
 

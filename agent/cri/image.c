@@ -9,6 +9,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/str.h"
 #include "agent/cri/cri.h"
+#include "agent/pod/message.h"
 #include "agent/image/fetch.h"
 
 /* An image as CRI tells it; points into @from. */
@@ -97,7 +98,7 @@ HANDLER(cri_image_status)
                 show(&shown, image);
                 reply.image = &shown.message;
                 if (r->verbose) {
-                        pair.key = "info";
+                        pair.key = message_text("info");
                         pair.value = image->config;
                         reply.n_info = 1;
                         reply.info = &info;
@@ -187,7 +188,7 @@ HANDLER(cri_image_fs_info)
                 rpc_call_fail(call, &err);
                 return;
         }
-        where.mountpoint = (char *) path;
+        where.mountpoint = message_text(path);
         usage.timestamp = clock_realtime();
         usage.fs_id = &where;
         usage.used_bytes = &bytes;

@@ -6,6 +6,7 @@
 #include "agent/base/json.h"
 #include "agent/base/str.h"
 #include "agent/cri/cri.h"
+#include "agent/pod/message.h"
 
 #define API_VERSION "v1"
 #define KUBELET_API_VERSION "0.1.0"     /* what every runtime says, and kubelets expect */
@@ -14,10 +15,10 @@ HANDLER(cri_version)
 {
         Cri__VersionResponse reply = CRI__VERSION_RESPONSE__INIT;
 
-        reply.version = KUBELET_API_VERSION;
-        reply.runtime_name = "cringle";
-        reply.runtime_version = CRINGLE_VERSION;
-        reply.runtime_api_version = API_VERSION;
+        reply.version = message_text(KUBELET_API_VERSION);
+        reply.runtime_name = message_text("cringle");
+        reply.runtime_version = message_text(CRINGLE_VERSION);
+        reply.runtime_api_version = message_text(API_VERSION);
         rpc_call_reply(call, &reply.base);
 }
 
@@ -78,12 +79,12 @@ static void tell_status(struct cri_job *job)
         struct cringle_err why = CRINGLE_ERR_INIT;
         auto_free char *text = NULL;
 
-        runtime.type = "RuntimeReady";
+        runtime.type = message_text("RuntimeReady");
         runtime.status = true;
-        network.type = "NetworkReady";
+        network.type = message_text("NetworkReady");
         network.status = pods_network_status(job->cri->pods, rpc_call_context(job->call), &why) == 0;
         if (!network.status) {
-                network.reason = "NetworkPluginNotReady";
+                network.reason = message_text("NetworkPluginNotReady");
                 network.message = why.text;
         }
         status.n_conditions = 2;
@@ -101,7 +102,7 @@ static void tell_status(struct cri_job *job)
 
         text = request->verbose ? info_text(job->cri) : NULL;
         if (text) {
-                pair.key = "info";
+                pair.key = message_text("info");
                 pair.value = text;
                 reply.n_info = 1;
                 reply.info = &info;

@@ -3,12 +3,13 @@
  */
 
 #include "agent/cri/cri.h"
+#include "agent/pod/message.h"
 
 static void run_done(void *data, const char *id, const struct cringle_err *err)
 {
         Cri__RunPodSandboxResponse reply = CRI__RUN_POD_SANDBOX_RESPONSE__INIT;
 
-        reply.pod_sandbox_id = (char *) id;
+        reply.pod_sandbox_id = message_text(id);
         cri_end(data, err, &reply.base);
 }
 

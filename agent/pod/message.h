@@ -11,6 +11,12 @@
 
 #include "agent/base/err.h"
 
+/* A borrowed string for a field of a message that is only going to be packed: its fields are not const. */
+static inline char *message_text(const char *s)
+{
+        return (char *) s;
+}
+
 /* A deep copy, freed with protobuf_c_message_free_unpacked(m, NULL); NULL: out of memory. */
 void *message_copy(const void *message);
 

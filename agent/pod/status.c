@@ -206,7 +206,7 @@ int pods_sandbox_status(struct pods *pods, const char *id, bool verbose, pods_me
                 response.timestamp = clock_realtime();
                 text = verbose ? pod_info(pod) : NULL;
                 if (text) {
-                        pair.key = "info";
+                        pair.key = message_text("info");
                         pair.value = text;
                         response.n_info = 1;
                         response.info = &info;
@@ -232,7 +232,7 @@ int pods_container_status(struct pods *pods, const char *id, bool verbose, pods_
                 response.status = c->status;
                 text = verbose ? container_info(c) : NULL;
                 if (text) {
-                        pair.key = "info";
+                        pair.key = message_text("info");
                         pair.value = text;
                         response.n_info = 1;
                         response.info = &info;
