@@ -51,7 +51,10 @@ struct rpc_limits {
 int rpc_server_new(struct loop *loop, const struct rpc_limits *limits, struct rpc_server **ret,
                    struct cringle_err *err);
 
-/* Drops connections at once; see rpc_server_shutdown().  Calls still referenced stay valid, and are done. */
+/*
+ * Drops connections at once; see rpc_server_shutdown().  Calls still referenced stay
+ * valid, and are done.  Not from inside a handler or a callback of a call.
+ */
 struct rpc_server *rpc_server_free(struct rpc_server *server);
 
 /*
@@ -95,10 +98,10 @@ void rpc_server_observe(struct rpc_server *server, rpc_observe_fn fn, void *data
 size_t rpc_server_connections(const struct rpc_server *server);
 
 /*
- * Take no more connections or calls (clients are told by GOAWAY), let the calls
- * under way end, and fail with UNAVAILABLE what is left after @grace_nsec (handlers see them cancelled).  Then
- * @done(@data) is called, never before this returns.  Health watchers are told
- * NOT_SERVING and let go at once.
+ * Take no more connections or calls (clients are told by GOAWAY) and let the calls
+ * under way end.  What is left after @grace_nsec is cancelled and fails with
+ * UNAVAILABLE.  Then @done(@data) is called, never before this returns.  Health
+ * watchers are told NOT_SERVING and let go at once.
  */
 void rpc_server_shutdown(struct rpc_server *server, int64_t grace_nsec, void (*done)(void *data), void *data);
 

@@ -106,13 +106,13 @@ static inline void list_on_worker(void *data)
 {
         auto_of(rpc_call) call = data;
         Cri__ListContainersResponse reply = CRI__LIST_CONTAINERS_RESPONSE__INIT;
-        Cri__Container items[1000];
-        Cri__Container *list[1000];
-        char ids[1000][65];
+        auto_free Cri__Container *items = calloc(1000, sizeof *items);
+        auto_free Cri__Container **list = calloc(1000, sizeof *list);
+        auto_free char (*ids)[65] = calloc(1000, sizeof *ids);
 
         for (size_t i = 0; i < 1000; i++) {
                 items[i] = (Cri__Container) CRI__CONTAINER__INIT;
-                snprintf(ids[i], sizeof ids[i], "%064zu", i);
+                snprintf(ids[i], 65, "%064zu", i);
                 items[i].id = items[i].pod_sandbox_id = items[i].image_ref = items[i].image_id = ids[i];
                 list[i] = &items[i];
         }
@@ -335,9 +335,9 @@ static inline int setup(void **state)
 static inline struct rpc_client *client_of(struct world *w)
 {
         struct rpc_client *client;
-        struct cringle_err *err = unit_err();
+        struct cringle_err err = CRINGLE_ERR_INIT;
 
-        assert_ok(rpc_client_connect(w->path, &client, err), err);
+        assert_ok(rpc_client_connect(w->path, &client, &err), &err);
         return client;
 }
 
