@@ -1,0 +1,112 @@
+/*
+ * A cgroup driver that only remembers; see fake.h.
+ */
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/base/str.h"
+#include "plugins/api/cgroup.h"
+#include "tests/support/fake_inside.h"
+
+static int layout(void *self)
+{
+        return CRINGLE_CGROUP_V2;
+}
+
+static const char *driver(void *self)
+{
+        return "cgroupfs";
+}
+
+static int path(void *self, const char *parent, const char *id, struct cringle_cgroup_dirs *ret,
+                struct cringle_err *err)
+{
+        struct cringle_cgroup_dirs dirs = { .size = sizeof dirs };
+
+        dirs.oci_path = str_printf(err, "%s/%s", parent, id);
+        dirs.unified = str_printf(err, "/sys/fs/cgroup%s/%s", parent, id);
+        if (!dirs.oci_path || !dirs.unified)
+                abort();
+        *ret = dirs;
+        return 0;
+}
+
+static int create(void *self, const struct cringle_call *call, const char *parent, const char *id,
+                  const struct cringle_resources *resources, struct cringle_cgroup_dirs *ret, struct cringle_err *err)
+{
+        char key[FAKE_KEY_MAX];
+
+        if (fake_call("cgroup.create", parent, id, err) < 0)
+                return -1;
+        fake_put("cgroup", fake_key(key, parent, id), 0);
+        return path(self, parent, id, ret, err);
+}
+
+static int update(void *self, const struct cringle_call *call, const char *parent, const char *id,
+                  const struct cringle_resources *resources, struct cringle_err *err)
+{
+        return fake_call("cgroup.update", parent, id, err);
+}
+
+static int stats(void *self, const char *parent, const char *id, struct cringle_cgroup_stats *ret,
+                 struct cringle_err *err)
+{
+        char key[FAKE_KEY_MAX];
+
+        if (!fake_get("cgroup", fake_key(key, parent, id), NULL))
+                return cringle_fail(err, CRINGLE_E_NOT_FOUND, "no cgroup %s/%s", parent, id);
+        memset(ret, 0, sizeof *ret);
+        ret->size = sizeof *ret;
+        return 0;
+}
+
+static int kill_all(void *self, const struct cringle_call *call, const char *parent, const char *id,
+                    struct cringle_err *err)
+{
+        return fake_call("cgroup.kill", parent, id, err);
+}
+
+static int freeze(void *self, const struct cringle_call *call, const char *parent, const char *id, int frozen,
+                  struct cringle_err *err)
+{
+        return fake_call("cgroup.freeze", parent, id, err);
+}
+
+static int destroy(void *self, const struct cringle_call *call, const char *parent, const char *id,
+                   struct cringle_err *err)
+{
+        char key[FAKE_KEY_MAX];
+
+        if (fake_call("cgroup.destroy", parent, id, err) < 0)
+                return -1;
+        fake_drop("cgroup", fake_key(key, parent, id));
+        return 0;
+}
+
+static void free_dirs(struct cringle_cgroup_dirs *dirs)
+{
+        free(dirs->oci_path);
+        free(dirs->unified);
+        *dirs = (struct cringle_cgroup_dirs) { .size = sizeof *dirs };
+}
+
+static const struct cringle_cgroup_ops ops = {
+        .size = sizeof ops,
+        .layout = layout,
+        .driver = driver,
+        .path = path,
+        .create = create,
+        .update = update,
+        .stats = stats,
+        .kill = kill_all,
+        .freeze = freeze,
+        .destroy = destroy,
+        .free_dirs = free_dirs,
+};
+
+CRINGLE_PLUGIN(fake_cgroup,
+        .kind = CRINGLE_CGROUP,
+        .name = "fake-cgroup",
+        .major = CRINGLE_CGROUP_MAJOR,
+        .ops = &ops);
