@@ -490,7 +490,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
                 return 0;
 
         if (is(name, name_len, ":path")) {
-                call->method = map_get(&c->server->methods, (const char *) value);
+                call->method = map_get(&c->hub->methods, (const char *) value);
                 if (!call->method)
                         call->unknown = strndup((const char *) value, NAME_MAX_SHOWN);
         } else if (is(name, name_len, ":method")) {

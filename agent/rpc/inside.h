@@ -37,6 +37,7 @@ struct hub {
         atomic_uint refs;
         struct rpc_limits limits;       /* no zeros left in it */
         atomic_size_t held;             /* bytes of requests, packed and unpacked */
+        struct map methods;             /* path -> struct method, owned; the server adds to it */
 
         pthread_mutex_t lock;           /* guards what follows, and rpc_call.mailed, .mail_next */
         struct loop *loop;              /* NULL: the server has gone */
@@ -75,7 +76,6 @@ struct rpc_server {
         struct hub *hub;
         nghttp2_session_callbacks *callbacks;
         nghttp2_option *options;
-        struct map methods;             /* path -> struct method, owned */
         struct map services;            /* name -> its descriptor */
         struct listener *listeners;
         struct conn *conns;             /* newest first */

@@ -35,10 +35,19 @@ static struct rpc_limits with_defaults(const struct rpc_limits *limits)
         return l;
 }
 
+static void method_free(void *data)
+{
+        struct method *m = data;
+
+        free(m->path);
+        free(m);
+}
+
 struct hub *hub_unref(struct hub *hub)
 {
         if (hub && atomic_fetch_sub(&hub->refs, 1) == 1) {
                 pthread_mutex_destroy(&hub->lock);
+                map_done(&hub->methods, method_free);
                 free(hub);
         }
         return NULL;
@@ -204,14 +213,6 @@ int rpc_server_new(struct loop *loop, const struct rpc_limits *limits, struct rp
         return 0;
 }
 
-static void method_free(void *data)
-{
-        struct method *m = data;
-
-        free(m->path);
-        free(m);
-}
-
 static void listener_free(struct listener *l)
 {
         loop_watch_stop(l->watch);
@@ -259,7 +260,6 @@ struct rpc_server *rpc_server_free(struct rpc_server *server)
                         call_unref_memory(call);
                 hub_unref(server->hub);
         }
-        map_done(&server->methods, method_free);
         map_done(&server->services, NULL);
         nghttp2_session_callbacks_del(server->callbacks);
         nghttp2_option_del(server->options);
@@ -278,7 +278,7 @@ static int add_method(struct rpc_server *server, const ProtobufCServiceDescripto
                 return err_oom(err);
         *m = (struct method) { .input = desc->input, .output = desc->output, .handle = handle, .data = data };
         m->path = str_printf(err, "/%s/%s", service->name, desc->name);
-        if (!m->path || map_put(&server->methods, m->path, m, err) < 0) {
+        if (!m->path || map_put(&server->hub->methods, m->path, m, err) < 0) {
                 method_free(m);
                 return -1;
         }

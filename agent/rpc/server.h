@@ -116,7 +116,7 @@ struct rpc_call *rpc_call_unref(struct rpc_call *call);         /* NULL is fine;
 
 AUTO_DEFINE(rpc_call, rpc_call_unref)
 
-/* "/package.Service/Method"; lives as long as the server. */
+/* "/package.Service/Method"; lives as long as the call. */
 const char *rpc_call_method(const struct rpc_call *call);
 
 /* The @data its service was added with. */
