@@ -1,0 +1,258 @@
+/*
+ * Adjusting a container's specification; see adjust.h.
+ */
+
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include "agent/base/path.h"
+#include "agent/base/str.h"
+#include "hooks/adjust.h"
+#include "hooks/rule.h"
+
+void adjust_done(struct adjust *a)
+{
+        map_done(&a->owners, NULL);
+}
+
+/* Take the field "@what @name" for the hook that adjusts now. */
+static int own(struct adjust *a, const char *what, const char *name, struct cringle_err *err)
+{
+        auto_free char *field = str_printf(err, "%s %s", what, name);
+        const char *owner = field ? map_get(&a->owners, field) : NULL;
+
+        if (!field)
+                return -1;
+        if (owner && strcmp(owner, a->hook) != 0)
+                return err_set(err, CRINGLE_E_PRECONDITION, "%s is set by hook %s already, hook %s may not set it too",
+                               field, owner, a->hook);
+        return map_put(&a->owners, field, (void *) a->hook, err);
+}
+
+static struct json_object *process_of(struct adjust *a, struct cringle_err *err)
+{
+        return json_need_object(a->spec, "process", err);
+}
+
+/* The index of the variable @name in @env, or its length. */
+static size_t find_env(struct json_object *env, const char *name)
+{
+        size_t n = json_object_array_length(env), len = strlen(name);
+
+        for (size_t i = 0; i < n; i++) {
+                const char *at = json_object_get_string(json_object_array_get_idx(env, i));
+
+                if (at && strncmp(at, name, len) == 0 && at[len] == '=')
+                        return i;
+        }
+        return n;
+}
+
+const char *spec_env(struct json_object *spec, const char *name)
+{
+        struct json_object *process, *env;
+        size_t i;
+
+        if (json_get_object(spec, "process", &process, NULL) != 1 || json_get_array(process, "env", &env, NULL) != 1)
+                return NULL;
+        i = find_env(env, name);
+        if (i == json_object_array_length(env))
+                return NULL;
+        return json_object_get_string(json_object_array_get_idx(env, i)) + strlen(name) + 1;
+}
+
+int adjust_env(struct adjust *a, const char *name, const char *value, struct cringle_err *err)
+{
+        struct json_object *process = process_of(a, err);
+        struct json_object *env = process ? json_need_array(process, "env", err) : NULL;
+        auto_free char *text = str_printf(err, "%s=%s", name, value);
+        struct json_object *entry;
+
+        if (!env || !text)
+                return -1;
+        if (!*name || strpbrk(name, "=\n"))
+                return err_set(err, CRINGLE_E_INVALID, "'%.64s' is no name of a variable", name);
+        if (own(a, "variable", name, err) < 0)
+                return -1;
+
+        entry = json_object_new_string(text);
+        if (!entry || json_object_array_put_idx(env, find_env(env, name), entry) < 0) {
+                json_object_put(entry);
+                return err_oom(err);
+        }
+        return 0;
+}
+
+/* The index of the mount at @target in @mounts, or its length; the last one counts, as it hides the others. */
+static size_t find_mount(struct json_object *mounts, const char *target)
+{
+        size_t n = json_object_array_length(mounts);
+
+        for (size_t i = n; i-- > 0;) {
+                const char *at = NULL;
+
+                if (json_get_string(json_object_array_get_idx(mounts, i), "destination", &at, NULL) == 1 &&
+                    strcmp(at, target) == 0)
+                        return i;
+        }
+        return n;
+}
+
+static int split_options(const char *options, char ***ret, struct cringle_err *err)
+{
+        for (const char *at = options; *at;) {
+                size_t n = strcspn(at, ",");
+                auto_free char *word = strndup(at, n);
+
+                if (!word)
+                        return err_oom(err);
+                if (n > 0 && strv_add(ret, word, err) < 0)
+                        return -1;
+                at += n + (at[n] == ',');
+        }
+        return 0;
+}
+
+int adjust_mount(struct adjust *a, const char *source, const char *target, const char *options,
+                 struct cringle_err *err)
+{
+        struct json_object *mounts = json_need_array(a->spec, "mounts", err);
+        auto_json m = json_object_new_object();
+        auto_strv list = NULL;
+        size_t at;
+
+        if (!mounts || !m)
+                return err_oom(err);
+        if (!path_is_clean(source) || !path_is_clean(target) || !target[1])
+                return err_set(err, CRINGLE_E_INVALID, "mount of '%.200s' on '%.200s': not clean absolute paths", source,
+                               target);
+        if (own(a, "mount", target, err) < 0 || split_options(options, &list, err) < 0)
+                return -1;
+        if (json_set_string(m, "destination", target, err) < 0 || json_set_string(m, "type", "bind", err) < 0 ||
+            json_set_string(m, "source", source, err) < 0 ||
+            json_set_strv(m, "options", (const char *const *) list, err) < 0)
+                return -1;
+
+        at = find_mount(mounts, target);
+        if (json_object_array_put_idx(mounts, at, m) < 0)
+                return err_oom(err);
+        m = NULL;               /* the array has it */
+        return 0;
+}
+
+int adjust_drop_mount(struct adjust *a, const char *target, struct cringle_err *err)
+{
+        struct json_object *mounts = json_need_array(a->spec, "mounts", err);
+        size_t at;
+
+        if (!mounts || own(a, "mount", target, err) < 0)
+                return -1;
+        at = find_mount(mounts, target);
+        if (at == json_object_array_length(mounts))
+                return err_set(err, CRINGLE_E_NOT_FOUND, "no mount at %s", target);
+        json_object_array_del_idx(mounts, at, 1);
+        return 0;
+}
+
+static int add_device_rule(struct adjust *a, char type, const struct stat *st, const char *access,
+                           struct cringle_err *err)
+{
+        struct json_object *linux_ = json_need_object(a->spec, "linux", err);
+        struct json_object *resources = linux_ ? json_need_object(linux_, "resources", err) : NULL;
+        struct json_object *rules = resources ? json_need_array(resources, "devices", err) : NULL;
+        auto_json rule = json_object_new_object();
+
+        if (!rules || !rule)
+                return err_oom(err);
+        if (json_set_bool(rule, "allow", true, err) < 0 || json_set_string(rule, "type", (char[]) { type, 0 }, err) < 0 ||
+            json_set_int(rule, "major", major(st->st_rdev), err) < 0 ||
+            json_set_int(rule, "minor", minor(st->st_rdev), err) < 0 || json_set_string(rule, "access", access, err) < 0)
+                return -1;
+        return json_add(rules, steal(&rule), err);
+}
+
+int adjust_device(struct adjust *a, const char *host_path, const char *container_path, const char *access,
+                  struct cringle_err *err)
+{
+        struct json_object *linux_ = json_need_object(a->spec, "linux", err);
+        struct json_object *devices = linux_ ? json_need_array(linux_, "devices", err) : NULL;
+        auto_json d = json_object_new_object();
+        struct stat st;
+        char type;
+
+        if (!devices || !d)
+                return err_oom(err);
+        if (!path_is_clean(container_path) || strspn(access, "rwm") != strlen(access) || !*access)
+                return err_set(err, CRINGLE_E_INVALID, "device %.200s with access '%.16s'", container_path, access);
+        if (stat(host_path, &st) < 0)
+                return err_sys(err, "device %s", host_path);
+        if (!S_ISCHR(st.st_mode) && !S_ISBLK(st.st_mode))
+                return err_set(err, CRINGLE_E_INVALID, "%s is not a device", host_path);
+        if (own(a, "device", container_path, err) < 0)
+                return -1;
+
+        type = S_ISCHR(st.st_mode) ? 'c' : 'b';
+        if (json_set_string(d, "path", container_path, err) < 0 || json_set_string(d, "type", (char[]) { type, 0 }, err) < 0 ||
+            json_set_int(d, "major", major(st.st_rdev), err) < 0 || json_set_int(d, "minor", minor(st.st_rdev), err) < 0 ||
+            json_set_int(d, "fileMode", st.st_mode & 07777, err) < 0 || json_set_int(d, "uid", st.st_uid, err) < 0 ||
+            json_set_int(d, "gid", st.st_gid, err) < 0 || json_add(devices, steal(&d), err) < 0)
+                return -1;
+        return add_device_rule(a, type, &st, access, err);
+}
+
+int adjust_annotation(struct adjust *a, const char *key, const char *value, struct cringle_err *err)
+{
+        struct json_object *annotations = json_need_object(a->spec, "annotations", err);
+
+        if (!annotations || own(a, "annotation", key, err) < 0)
+                return -1;
+        return json_set_string(annotations, key, value, err);
+}
+
+int adjust_args(struct adjust *a, const char *const *args, struct cringle_err *err)
+{
+        struct json_object *process = process_of(a, err);
+
+        if (!process)
+                return -1;
+        if (!args || !args[0])
+                return err_set(err, CRINGLE_E_INVALID, "empty arguments");
+        if (own(a, "process", "arguments", err) < 0)
+                return -1;
+        return json_set_strv(process, "args", args, err);
+}
+
+int adjust_rlimit(struct adjust *a, const char *type, uint64_t soft, uint64_t hard, struct cringle_err *err)
+{
+        struct json_object *process = process_of(a, err);
+        struct json_object *limits = process ? json_need_array(process, "rlimits", err) : NULL;
+        auto_json l = json_object_new_object();
+
+        if (!limits || !l)
+                return err_oom(err);
+        if (!str_starts(type, "RLIMIT_") || soft > hard)
+                return err_set(err, CRINGLE_E_INVALID, "rlimit %.32s: soft %llu, hard %llu", type,
+                               (unsigned long long) soft, (unsigned long long) hard);
+        if (own(a, "rlimit", type, err) < 0)
+                return -1;
+        if (json_set_string(l, "type", type, err) < 0 || json_set(l, "soft", json_object_new_uint64(soft), err) < 0 ||
+            json_set(l, "hard", json_object_new_uint64(hard), err) < 0)
+                return -1;
+        return json_add(limits, steal(&l), err);
+}
+
+int adjust_oci_hook(struct adjust *a, const char *stage, const char *path, const char *const *args,
+                    const char *const *env, int timeout, struct cringle_err *err)
+{
+        struct rule r = { .path = (char *) path, .args = (char **) args, .env = (char **) env, .timeout = timeout };
+        int number = stage_of(stage);
+
+        if (number < 0)
+                return err_set(err, CRINGLE_E_INVALID, "unknown stage '%.64s'", stage);
+        if (*path != '/' || timeout < 0)
+                return err_set(err, CRINGLE_E_INVALID, "OCI hook '%.200s': no absolute path, or a negative time limit", path);
+        r.stages = 1u << number;
+        r.origin = (char *) a->hook;
+        return rule_add_to(&r, a->spec, 0, err);
+}

@@ -1,0 +1,20 @@
+#pragma once
+
+/*
+ * hooks.d directories: OCI hook files of the schemas 1.0.0 and 0.1.0
+ *
+ * A directory that is not there is empty.  A file in a later directory masks the
+ * file of the same name in an earlier one.  A bad file becomes a rule with its error and
+ * disables nothing else.  Rules come out ordered by file name, in lower case.
+ */
+
+#include "hooks/rule.h"
+
+/* The rules of all @dirs (ended by NULL), appended to @ret. */
+int dir_read(const char *const *dirs, struct rules *ret, struct cringle_err *err);
+
+/*
+ * A number that changes when a file or directory does (names, sizes, times, inodes):
+ * cheap to ask before each container, and right also when a directory is replaced.
+ */
+uint64_t dir_stamp(const char *const *dirs);

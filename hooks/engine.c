@@ -1,0 +1,492 @@
+/*
+ * The hook engine; see hooks.h.
+ */
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/base/call.h"
+#include "agent/base/clock.h"
+#include "agent/base/log.h"
+#include "agent/base/str.h"
+#include "hooks/adjust.h"
+#include "hooks/dir.h"
+#include "hooks/hooks.h"
+#include "hooks/rule.h"
+
+struct hooks {
+        struct host *host;
+        pthread_mutex_t lock;           /* guards everything below */
+        char **dirs;
+        uint64_t stamp;                 /* of the directories when they were read */
+        struct rules files;             /* from hooks.d */
+        struct rules yaml;
+        int64_t timeout;                /* seconds, for rules that name none */
+};
+
+static int copy_patterns(struct patterns *p, char *const *texts, struct cringle_err *err)
+{
+        for (size_t i = 0; texts && texts[i]; i++)
+                if (patterns_add(p, texts[i], err) < 0)
+                        return -1;
+        return 0;
+}
+
+static int64_t whole_seconds(int64_t nsec)
+{
+        return (nsec + NSEC_PER_SEC - 1) / NSEC_PER_SEC;
+}
+
+/* A hook of the YAML as a rule; without any condition it is for every container. */
+static int rule_of_config(const struct config_hook *from, struct rule *r, struct cringle_err *err)
+{
+        int stage = stage_of(from->stage);
+
+        if (stage < 0)
+                return err_set(err, CRINGLE_E_INVALID, "%s: unknown stage '%s'", from->origin, from->stage);
+        r->stages = 1u << stage;
+        r->name = strdup(from->name);
+        r->origin = strdup(from->origin);
+        r->path = strdup(from->path);
+        r->env = strv_copy((const char *const *) from->env, err);
+        if (!r->name || !r->origin || !r->path || !r->env || strv_add(&r->args, from->path, err) < 0)
+                return err_oom(err);
+        for (size_t i = 0; from->args && from->args[i]; i++)
+                if (strv_add(&r->args, from->args[i], err) < 0)
+                        return -1;
+        r->timeout = whole_seconds(from->timeout);
+        r->ignore = !from->fail;
+
+        for (const struct cringle_pair *p = from->when_annotations; p && p->key; p++)
+                if (patterns_add(&r->annotation_keys, p->key, err) < 0 || patterns_add(&r->annotation_values, p->value, err) < 0)
+                        return -1;
+        if (copy_patterns(&r->namespaces, from->when_namespaces, err) < 0 ||
+            copy_patterns(&r->images, from->when_images, err) < 0 ||
+            copy_patterns(&r->commands, from->when_commands, err) < 0)
+                return -1;
+        if (!r->annotation_values.n && !r->namespaces.n && !r->images.n && !r->commands.n)
+                r->always = 1;
+        return 0;
+}
+
+static int read_config(const struct config *config, struct rules *ret, struct cringle_err *err)
+{
+        for (size_t i = 0; i < config->hooks.n_yaml; i++) {
+                struct rule *r = rules_add(ret, err);
+
+                if (!r || rule_of_config(&config->hooks.yaml[i], r, err) < 0)
+                        return -1;
+        }
+        return 0;
+}
+
+/* Directories are read again when they changed; a failure keeps what was known.  The lock is held. */
+static void look_at_dirs(struct hooks *h)
+{
+        uint64_t stamp = dir_stamp((const char *const *) h->dirs);
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        struct rules fresh = { 0 };
+
+        if (stamp == h->stamp)
+                return;
+        if (dir_read((const char *const *) h->dirs, &fresh, &err) < 0) {
+                log_warning("hooks.d: %s; going on with what was read before", err.text);
+                rules_done(&fresh);
+                return;
+        }
+        for (size_t i = 0; i < fresh.n; i++)
+                if (fresh.list[i].error)
+                        log_warning("hook %s is not in force: %s", fresh.list[i].origin, fresh.list[i].error);
+        rules_done(&h->files);
+        h->files = fresh;
+        h->stamp = stamp;
+}
+
+int hooks_reload(struct hooks *h, const struct config *config, struct cringle_err *err)
+{
+        struct rules yaml = { 0 };
+        auto_strv dirs = strv_copy((const char *const *) config->hooks.dirs, err);
+
+        if (!dirs || read_config(config, &yaml, err) < 0) {
+                rules_done(&yaml);
+                return -1;
+        }
+
+        pthread_mutex_lock(&h->lock);
+        rules_done(&h->yaml);
+        h->yaml = yaml;
+        strv_free(h->dirs);
+        h->dirs = steal(&dirs);
+        h->timeout = whole_seconds(config->hooks.timeout);
+        h->stamp = 0;
+        look_at_dirs(h);
+        pthread_mutex_unlock(&h->lock);
+        return 0;
+}
+
+int hooks_new(const struct config *config, struct host *host, struct hooks **ret, struct cringle_err *err)
+{
+        auto_of(hooks) h = calloc(1, sizeof *h);
+
+        if (!h)
+                return err_oom(err);
+        h->host = host;
+        pthread_mutex_init(&h->lock, NULL);
+        if (hooks_reload(h, config, err) < 0)
+                return -1;
+
+        *ret = steal(&h);
+        return 0;
+}
+
+struct hooks *hooks_free(struct hooks *h)
+{
+        if (!h)
+                return NULL;
+
+        rules_done(&h->files);
+        rules_done(&h->yaml);
+        strv_free(h->dirs);
+        pthread_mutex_destroy(&h->lock);
+        free(h);
+        return NULL;
+}
+
+static const char *pair_value(Cri__Pair *const *pairs, size_t n, const char *key)
+{
+        for (size_t i = 0; i < n; i++)
+                if (strcmp(pairs[i]->key, key) == 0)
+                        return pairs[i]->value;
+
+        return NULL;
+}
+
+/* What stands behind an event for the functions that plugins call. */
+struct event_host {
+        const struct hooks_subject *subject;
+        struct adjust *adjust;          /* NULL at points where nothing may be adjusted */
+};
+
+static const struct event_host *host_of(const struct cringle_event *ev)
+{
+        return ev->host;
+}
+
+static const char *event_annotation(const struct cringle_event *ev, const char *key)
+{
+        const struct hooks_subject *s = host_of(ev)->subject;
+        const char *value = NULL;
+
+        if (s->container)
+                value = pair_value(s->container->annotations, s->container->n_annotations, key);
+        return value ? value : pair_value(s->pod->annotations, s->pod->n_annotations, key);
+}
+
+static const char *event_label(const struct cringle_event *ev, const char *key)
+{
+        const struct hooks_subject *s = host_of(ev)->subject;
+        const char *value = NULL;
+
+        if (s->container)
+                value = pair_value(s->container->labels, s->container->n_labels, key);
+        return value ? value : pair_value(s->pod->labels, s->pod->n_labels, key);
+}
+
+static const char *event_env(const struct cringle_event *ev, const char *name)
+{
+        struct adjust *a = host_of(ev)->adjust;
+
+        return a ? spec_env(a->spec, name) : NULL;
+}
+
+static struct adjust *may_adjust(const struct cringle_event *ev, struct cringle_err *err)
+{
+        struct adjust *a = host_of(ev)->adjust;
+
+        if (!a)
+                err_set(err, CRINGLE_E_PRECONDITION, "a container can be adjusted at CRINGLE_CONTAINER_CREATE only");
+        return a;
+}
+
+static int event_set_env(const struct cringle_event *ev, const char *name, const char *value, struct cringle_err *err)
+{
+        struct adjust *a = may_adjust(ev, err);
+
+        return a ? adjust_env(a, name, value, err) : -1;
+}
+
+static int event_add_mount(const struct cringle_event *ev, const char *source, const char *target,
+                           const char *options, struct cringle_err *err)
+{
+        struct adjust *a = may_adjust(ev, err);
+
+        return a ? adjust_mount(a, source, target, options, err) : -1;
+}
+
+static int event_drop_mount(const struct cringle_event *ev, const char *target, struct cringle_err *err)
+{
+        struct adjust *a = may_adjust(ev, err);
+
+        return a ? adjust_drop_mount(a, target, err) : -1;
+}
+
+static int event_add_device(const struct cringle_event *ev, const char *host_path, const char *container_path,
+                            const char *access, struct cringle_err *err)
+{
+        struct adjust *a = may_adjust(ev, err);
+
+        return a ? adjust_device(a, host_path, container_path, access, err) : -1;
+}
+
+static int event_set_annotation(const struct cringle_event *ev, const char *key, const char *value,
+                                struct cringle_err *err)
+{
+        struct adjust *a = may_adjust(ev, err);
+
+        return a ? adjust_annotation(a, key, value, err) : -1;
+}
+
+static int event_set_args(const struct cringle_event *ev, const char *const *args, struct cringle_err *err)
+{
+        struct adjust *a = may_adjust(ev, err);
+
+        return a ? adjust_args(a, args, err) : -1;
+}
+
+static int event_set_rlimit(const struct cringle_event *ev, const char *type, uint64_t soft, uint64_t hard,
+                            struct cringle_err *err)
+{
+        struct adjust *a = may_adjust(ev, err);
+
+        return a ? adjust_rlimit(a, type, soft, hard, err) : -1;
+}
+
+static int event_add_oci_hook(const struct cringle_event *ev, const char *stage, const char *path,
+                              const char *const *args, const char *const *env, int timeout, struct cringle_err *err)
+{
+        struct adjust *a = may_adjust(ev, err);
+
+        return a ? adjust_oci_hook(a, stage, path, args, env, timeout, err) : -1;
+}
+
+static const char *const points[CRINGLE_POINTS] = {
+        [CRINGLE_POD_RUN] = "pod run",
+        [CRINGLE_CONTAINER_CREATE] = "container create",
+        [CRINGLE_CONTAINER_CREATED] = "container created",
+        [CRINGLE_CONTAINER_START] = "container start",
+        [CRINGLE_CONTAINER_STARTED] = "container started",
+        [CRINGLE_CONTAINER_STOP] = "container stop",
+        [CRINGLE_CONTAINER_STOPPED] = "container stopped",
+        [CRINGLE_CONTAINER_REMOVE] = "container remove",
+        [CRINGLE_POD_STOP] = "pod stop",
+        [CRINGLE_POD_REMOVE] = "pod remove",
+};
+
+/* What has happened, or must happen, nobody can refuse. */
+static bool may_refuse(int point)
+{
+        return point <= CRINGLE_CONTAINER_STARTED;
+}
+
+/* process.args of @spec as a list, the caller's. */
+static char **args_of(struct json_object *spec)
+{
+        struct json_object *process;
+        char **args = NULL;
+
+        if (spec && json_get_object(spec, "process", &process, NULL) == 1)
+                json_get_strv(process, "args", &args, NULL);
+        return args;
+}
+
+static int call_hook(struct hooks *h, const struct host_hook *hook, int point, const struct hooks_subject *s,
+                     struct adjust *adjust, const struct cringle_call *outer, struct cringle_err *err)
+{
+        struct cringle_call call = call_within(outer, hook->timeout);
+        struct event_host host = { .subject = s, .adjust = adjust };
+        auto_strv args = args_of(adjust ? adjust->spec : NULL);
+        struct cringle_event ev = {
+                .size = sizeof ev,
+                .point = point,
+                .call = &call,
+                .pod_id = s->pod_id,
+                .pod_name = s->pod->metadata->name,
+                .pod_space = s->pod->metadata->namespace_,
+                .pod_uid = s->pod->metadata->uid,
+                .container_id = s->container_id,
+                .container_name = s->container ? s->container->metadata->name : NULL,
+                .image = s->container && s->container->image ? s->container->image->image : NULL,
+                .handler = s->handler ? s->handler : "",
+                .args = (const char *const *) args,
+                .pid = s->pid,
+                .exit_code = s->exit_code,
+                .bundle = s->bundle,
+                .annotation = event_annotation,
+                .label = event_label,
+                .env = event_env,
+                .set_env = event_set_env,
+                .add_mount = event_add_mount,
+                .drop_mount = event_drop_mount,
+                .add_device = event_add_device,
+                .set_annotation = event_set_annotation,
+                .set_args = event_set_args,
+                .set_rlimit = event_set_rlimit,
+                .add_oci_hook = event_add_oci_hook,
+                .host = &host,
+        };
+
+        if (adjust)
+                adjust->hook = hook->name;
+        if (hook->ops->run(hook->self, &ev, err) < 0)
+                return err_wrap(err, "hook %s at %s", hook->name, points[point]);
+        return 0;
+}
+
+static int run_native(struct hooks *h, int point, const struct hooks_subject *s, struct adjust *adjust,
+                      const struct cringle_call *call, struct cringle_err *err)
+{
+        for (size_t i = 0; i < host_hooks(h->host); i++) {
+                struct host_hook hook = host_hook(h->host, i);
+                struct cringle_err why = CRINGLE_ERR_INIT;
+
+                if (!(hook.ops->points & CRINGLE_AT(point)))
+                        continue;
+                if (call_hook(h, &hook, point, s, adjust, call, &why) == 0)
+                        continue;
+                if (hook.fail && may_refuse(point)) {
+                        if (err)
+                                *err = why;
+                        return -1;
+                }
+                log_warning("%s; ignored", why.text);
+        }
+        return 0;
+}
+
+int hooks_run(struct hooks *h, int point, const struct hooks_subject *subject, const struct cringle_call *call,
+              struct cringle_err *err)
+{
+        return run_native(h, point, subject, NULL, call, err);
+}
+
+/* The pod's annotations as pairs; the caller's, their strings borrowed. */
+static struct cringle_pair *annotations_of(const Cri__PodSandboxConfig *pod)
+{
+        struct cringle_pair *list = calloc(pod->n_annotations + 1, sizeof *list);
+
+        for (size_t i = 0; list && i < pod->n_annotations; i++)
+                list[i] = (struct cringle_pair) { pod->annotations[i]->key, pod->annotations[i]->value };
+        return list;
+}
+
+static int add_matching(struct hooks *h, struct rules *rules, const struct rule_subject *s, struct json_object *spec,
+                        struct cringle_err *err)
+{
+        for (size_t i = 0; i < rules->n; i++) {
+                struct rule *r = &rules->list[i];
+
+                if (!rule_matches(r, s))
+                        continue;
+                if (rule_add_to(r, spec, h->timeout, err) < 0)
+                        return -1;
+                r->matches++;
+        }
+        return 0;
+}
+
+int hooks_adjust(struct hooks *h, const struct hooks_subject *subject, struct json_object *spec,
+                 const struct cringle_call *call, struct cringle_err *err)
+{
+        struct adjust adjust = ADJUST_INIT(spec);
+        auto_free struct cringle_pair *annotations = annotations_of(subject->pod);
+        auto_strv args = NULL;
+        struct rule_subject s;
+        int r;
+
+        if (!annotations)
+                return err_oom(err);
+        r = run_native(h, CRINGLE_CONTAINER_CREATE, subject, &adjust, call, err);
+        adjust_done(&adjust);
+        if (r < 0)
+                return -1;
+
+        args = args_of(spec);
+        s = (struct rule_subject) {
+                .annotations = annotations,
+                .command = args ? args[0] : NULL,
+                .space = subject->pod->metadata->namespace_,
+                .image = subject->container->image ? subject->container->image->image : NULL,
+                .has_bind_mounts = subject->container->n_mounts > 0,
+        };
+        pthread_mutex_lock(&h->lock);
+        look_at_dirs(h);
+        r = add_matching(h, &h->files, &s, spec, err) < 0 || add_matching(h, &h->yaml, &s, spec, err) < 0 ? -1 : 0;
+        pthread_mutex_unlock(&h->lock);
+        return r;
+}
+
+static void list_rules(const struct rules *rules, const char *source,
+                       void (*fn)(void *data, const struct hooks_info *info), void *data)
+{
+        for (size_t i = 0; i < rules->n; i++) {
+                const struct rule *r = &rules->list[i];
+                auto_buf stages = BUF_INIT, conditions = BUF_INIT;
+                struct hooks_info info = { .name = r->name, .source = source, .origin = r->origin, .error = r->error,
+                                           .policy = r->ignore ? "ignore" : "fail", .matches = r->matches };
+
+                for (enum stage s = 0; s < STAGES; s++)
+                        if (r->stages & (1u << s))
+                                buf_printf(&stages, NULL, "%s%s", stages.len ? "," : "", stage_name(s));
+                rule_describe(r, &conditions, NULL);
+                info.stages = stages.data ? stages.data : "";
+                info.conditions = conditions.data ? conditions.data : "";
+                fn(data, &info);
+        }
+}
+
+/* Native hooks' counts are the plugin host's. */
+struct native_counts {
+        const char *name;
+        uint64_t calls, failures;
+};
+
+static void take_counts(void *data, const struct host_info *info)
+{
+        struct native_counts *n = data;
+
+        if (strcmp(info->kind, "hook") != 0 || strcmp(info->name, n->name) != 0)
+                return;
+        n->calls = info->calls;
+        n->failures = info->failures;
+}
+
+static void list_native(struct hooks *h, void (*fn)(void *data, const struct hooks_info *info), void *data)
+{
+        for (size_t i = 0; i < host_hooks(h->host); i++) {
+                struct host_hook hook = host_hook(h->host, i);
+                struct native_counts n = { .name = hook.name };
+                auto_buf at = BUF_INIT;
+                struct hooks_info info = { .name = hook.name, .source = "plugin", .origin = hook.name,
+                                           .policy = hook.fail ? "fail" : "ignore", .conditions = "" };
+
+                for (int p = 1; p < CRINGLE_POINTS; p++)
+                        if (hook.ops->points & CRINGLE_AT(p))
+                                buf_printf(&at, NULL, "%s%s", at.len ? "," : "", points[p]);
+                host_list(h->host, take_counts, &n);
+                info.stages = at.data ? at.data : "";
+                info.matches = n.calls;
+                info.failures = n.failures;
+                fn(data, &info);
+        }
+}
+
+void hooks_list(struct hooks *h, void (*fn)(void *data, const struct hooks_info *info), void *data)
+{
+        list_native(h, fn, data);
+        pthread_mutex_lock(&h->lock);
+        look_at_dirs(h);
+        list_rules(&h->files, "hooks.d", fn, data);
+        list_rules(&h->yaml, "yaml", fn, data);
+        pthread_mutex_unlock(&h->lock);
+}
