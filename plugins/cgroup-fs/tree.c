@@ -405,9 +405,11 @@ static int make_ready(const struct tree *t, const char *path, struct cringle_err
 
 int tree_make(const struct tree *t, const char *path, struct cringle_err *err)
 {
+        struct cringle_err local = CRINGLE_ERR_INIT;
+        struct cringle_err *e = err ? err : &local;
         int made = -1;
 
-        /* Somebody else's prune may take a parent away between two steps: then from the start. */
+        /* Somebody else's prune may take a parent away between two steps (ENODEV: of its open files): then once more. */
         for (int i = 0; i < MAKE_TRIES && made < 0; i++) {
                 auto_free char *parent = parent_of(path, err);
 
@@ -419,7 +421,7 @@ int tree_make(const struct tree *t, const char *path, struct cringle_err *err)
                         made = 0;
                 else if (errno != ENOENT)
                         return err_sys(err, "make %s/%s", t->mount, path);
-                else if (make_levels(t, parent, err) < 0 && err && err->sys != ENOENT)
+                else if (make_levels(t, parent, e) < 0 && e->sys != ENOENT && e->sys != ENODEV)
                         return -1;
         }
         if (made < 0)

@@ -19,6 +19,11 @@ static struct map failures;             /* call -> int *, how often yet */
 static struct buf calls;
 static bool ignore_term;
 
+const struct cringle_plugin *cringle_builtin_fake_image(void);
+const struct cringle_plugin *cringle_builtin_fake_cgroup(void);
+const struct cringle_plugin *cringle_builtin_fake_network(void);
+const struct cringle_plugin *cringle_builtin_fake_executor(void);
+
 const cringle_plugin_fn fake_builtins[] = {
         cringle_builtin_fake_image,
         cringle_builtin_fake_cgroup,

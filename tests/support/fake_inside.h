@@ -25,8 +25,3 @@ void fake_drop(const char *kind, const char *key);
 const char *fake_key(char key[static FAKE_KEY_MAX], const char *a, const char *b);
 
 bool fake_ignores_term(void);
-
-const struct cringle_plugin *cringle_builtin_fake_image(void);
-const struct cringle_plugin *cringle_builtin_fake_cgroup(void);
-const struct cringle_plugin *cringle_builtin_fake_network(void);
-const struct cringle_plugin *cringle_builtin_fake_executor(void);

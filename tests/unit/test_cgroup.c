@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -50,12 +51,12 @@ static struct cringle_call within(int seconds)
 /* Also of what a failed test has left. */
 static int clean(void **state)
 {
-        static const char *const ids[] = { "a", "b" };
+        static const char *const ids[] = { "a", "b", "t1", "t2", "t3", "t4" };
         struct cringle_call call = within(10);
         char top[64];
         int r = 0;
 
-        for (size_t i = 0; i < 2; i++)
+        for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
                 r |= ops->destroy(self, &call, parent, ids[i], unit_err()) |
                      ops->destroy(self, &call, "", ids[i], unit_err());
         snprintf(top, sizeof top, "/cringle-test-%d", getpid());
@@ -544,6 +545,41 @@ static void a_parent_of_ours_goes_when_it_is_empty(void **state)
         ops->free_dirs(&b);
 }
 
+static void *come_and_go(void *id)
+{
+        for (int i = 0; i < 40; i++) {
+                struct cringle_cgroup_dirs dirs = { .size = sizeof dirs };
+                struct cringle_err err = CRINGLE_ERR_INIT;
+                struct cringle_call call = within(10);
+
+                if (ops->create(self, &call, "", id, NULL, &dirs, &err) < 0)
+                        return strdup(err.text);
+                if (!in_all(&dirs))
+                        return strdup("a directory is missing");
+                ops->free_dirs(&dirs);
+                if (ops->destroy(self, &call, "", id, &err) < 0)
+                        return strdup(err.text);
+        }
+        return NULL;
+}
+
+/* The last of them takes the parent away, while the next one is about to use it. */
+static void many_come_and_go_at_once(void **state)
+{
+        static char ids[4][4] = { "t1", "t2", "t3", "t4" };
+        pthread_t threads[4];
+
+        for (size_t i = 0; i < 4; i++)
+                assert_int_equal(pthread_create(&threads[i], NULL, come_and_go, ids[i]), 0);
+        for (size_t i = 0; i < 4; i++) {
+                void *problem;
+
+                assert_int_equal(pthread_join(threads[i], &problem), 0);
+                if (problem)
+                        fail_msg("%s", (char *) problem);
+        }
+}
+
 #define TEST(name) cmocka_unit_test_teardown(name, clean)
 
 int main(void)
@@ -563,6 +599,7 @@ int main(void)
                 TEST(the_device_program_does_as_the_v1_files),
                 TEST(stats_tell_what_is_used),
                 TEST(a_parent_of_ours_goes_when_it_is_empty),
+                TEST(many_come_and_go_at_once),
         };
 
         return cmocka_run_group_tests(tests, setup, teardown);
