@@ -137,6 +137,7 @@ struct manifest_volume {
         struct manifest_number size;    /* bytes, of one in memory */
 
         char *path;                     /* on the node */
+        bool made;                      /* a hostPath that was not there before */
 };
 
 struct manifest {

@@ -1,0 +1,22 @@
+#pragma once
+
+/*
+ * What running and removing a pod have in common
+ */
+
+#include "agent/cli/cli.h"
+#include "agent/cli/manifest.h"
+
+/* `cringle pod run`: *m is used, not kept.  The exit status, or -1. */
+int pod_run(struct cli *c, struct manifest *m, bool detach, struct cringle_err *err);
+
+/*
+ * Stop the containers of the sandbox @id (each has @grace seconds), stop and remove
+ * it, and remove the volumes and logs of the pod @uid.  What is gone already is no
+ * failure.  @log_dir NULL: no logs.
+ */
+int pod_remove(struct cli *c, const char *id, const char *uid, const char *log_dir, int64_t grace,
+               struct cringle_err *err);
+
+/* The state of the container @id; CRINGLE_E_NOT_FOUND when there is none. */
+int pod_container_status(struct cli *c, const char *id, Cri__ContainerStatusResponse **ret, struct cringle_err *err);

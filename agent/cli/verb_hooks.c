@@ -1,0 +1,38 @@
+/*
+ * cringle hooks list: the hooks in force, and those that are not.
+ */
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/cli/cli.h"
+
+int verb_hooks(struct cli *c, int argc, char **argv, struct cringle_err *err)
+{
+        Admin__HooksRequest request = ADMIN__HOOKS_REQUEST__INIT;
+        auto_reply(Admin__HooksResponse) reply = NULL;
+        auto_table table = { 0 };
+
+        if (argc != 2 || strcmp(argv[1], "list") != 0)
+                return cli_usage("hooks list");
+        if (cli_admin(c, "Hooks", &request, &reply, err) < 0 ||
+            table_row(&table, err, ROW("NAME", "SOURCE", "STAGES", "FAILURE", "CALLS", "FAILED", "WHEN", "ORIGIN")) < 0)
+                return -1;
+
+        for (size_t i = 0; i < reply->n_hooks; i++) {
+                const Admin__Hook *h = reply->hooks[i];
+                char calls[CLI_TEXT_MAX], failures[CLI_TEXT_MAX];
+
+                snprintf(calls, sizeof calls, "%" PRIu64, h->calls);
+                snprintf(failures, sizeof failures, "%" PRIu64, h->failures);
+                if (table_row(&table, err, ROW(h->name, h->source, h->stages, h->policy, calls, failures, h->conditions,
+                                               h->origin)) < 0)
+                        return -1;
+        }
+        table_print(&table);
+        for (size_t i = 0; i < reply->n_hooks; i++)
+                if (*reply->hooks[i]->error)
+                        printf("%s is not in force: %s\n", reply->hooks[i]->origin, reply->hooks[i]->error);
+        return 0;
+}
