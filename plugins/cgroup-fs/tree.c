@@ -20,7 +20,7 @@
 
 #define FILE_MAX (1024 * 1024)
 #define DIRS_MAX 16384                  /* below one container; more is an attack */
-#define MAKE_TRIES 8
+#define MAKE_TRIES 32
 
 /* --- finding --- */
 
