@@ -8,6 +8,7 @@ struct span {
         size_t n;
 };
 
+#define HOME_LENGTH_MAX 4095
 #define PASSWD_FIELDS 7
 #define GROUP_FIELDS 4
 
@@ -118,6 +119,22 @@ static bool next_line(const char **at, const char *end, struct span *fields, siz
         return true;
 }
 
+/* Text that can travel as JSON: UTF-8 as far as lengths and continuation bytes go. */
+static bool is_text(struct span s)
+{
+        for (size_t i = 0; i < s.n;) {
+                unsigned char c = (unsigned char) s.at[i++];
+                size_t more = c < 0x80 ? 0 : c < 0xc2 ? s.n : c < 0xe0 ? 1 : c < 0xf0 ? 2 : c < 0xf5 ? 3 : s.n;
+
+                if (c < ' ' || c == 0x7f)
+                        return false;
+                for (; more > 0; more--, i++)
+                        if (i >= s.n || ((unsigned char) s.at[i] & 0xc0) != 0x80)
+                                return false;
+        }
+        return true;
+}
+
 /*
  * May @s be asked for as a name?  What some parser somewhere would take for a
  * number ("+1", "-1", "0x1", " 1") is none, so that no file can give it a meaning.
@@ -129,9 +146,9 @@ static bool is_name(struct span s)
         if (s.n > 1 && s.at[0] == '0' && (s.at[1] == 'x' || s.at[1] == 'X'))
                 return false;
         for (size_t i = 0; i < s.n; i++)
-                if ((unsigned char) s.at[i] <= ' ' || s.at[i] == 0x7f || s.at[i] == ',' || s.at[i] == ':')
+                if (s.at[i] == ' ' || s.at[i] == ',' || s.at[i] == ':')
                         return false;
-        return true;
+        return is_text(s);
 }
 
 /* What "user" or "group" of the request is. */
@@ -181,11 +198,8 @@ static int id_field(const char *what, struct span s, uint32_t *ret, struct cring
 
 static char *home_of(struct span s)
 {
-        if (s.n == 0 || s.at[0] != '/')
+        if (s.n == 0 || s.n > HOME_LENGTH_MAX || s.at[0] != '/' || !is_text(s))
                 return strdup("/");
-        for (size_t i = 0; i < s.n; i++)
-                if ((unsigned char) s.at[i] < ' ' || s.at[i] == 0x7f)
-                        return strdup("/");
         return strndup(s.at, s.n);
 }
 

@@ -135,13 +135,10 @@ static int read_request(char **ret, struct cringle_err *err)
         return *ret ? 0 : err_oom(err);
 }
 
-static int find(int passwd_fd, int group_fd, struct oci_user **ret, struct cringle_err *err)
+static int find(const char *who, int passwd_fd, int group_fd, struct oci_user **ret, struct cringle_err *err)
 {
         auto_buf passwd = BUF_INIT, group = BUF_INIT;
-        auto_free char *who = NULL;
 
-        if (read_request(&who, err) < 0)
-                return -1;
         /* They may have grown since they were looked at. */
         if (passwd_fd >= 0 && file_read_fd(passwd_fd, FILE_MAX, &passwd, err) < 0)
                 return err_wrap(err, "the image's etc/passwd");
@@ -188,16 +185,18 @@ int lookup_main(int argc, char **argv)
 {
         struct cringle_err err = CRINGLE_ERR_INIT;
         auto_of(oci_user) u = NULL;
-        auto_fd int passwd = -1;
-        auto_fd int group = -1;
+        auto_free char *who = NULL;
+        auto_fd int passwd = -1, group = -1;
 
-        if (open_file("etc/passwd", &passwd, &err) < 0 || open_file("etc/group", &group, &err) < 0)
+        /* The agent's own words, and read to their end: it must not be left with a broken pipe. */
+        if (read_request(&who, &err) < 0 || open_file("etc/passwd", &passwd, &err) < 0 ||
+            open_file("etc/group", &group, &err) < 0)
                 return refuse(&err) < 0;
         if (confine(&err) < 0) {
                 fprintf(stderr, "%s\n", err.text);
                 return 1;
         }
-        if (find(passwd, group, &u, &err) < 0 || answer(u, &err) < 0)
+        if (find(who, passwd, group, &u, &err) < 0 || answer(u, &err) < 0)
                 return refuse(&err) < 0;
         return 0;
 }
