@@ -1,0 +1,100 @@
+/*
+ * A stage's hooks, run by the monitor one after the other
+ */
+
+#include <sys/epoll.h>
+
+#include "agent/base/own.h"
+#include "agent/monitor/monitor.h"
+
+static void finish(struct hooks *h, int result, struct cringle_err *err)
+{
+        h->active = false;
+        h->state_fd = fd_close(h->state_fd);
+        h->done(h, result, err);
+}
+
+static void out_event(struct source *s, uint32_t events)
+{
+        struct hooks *h = SOURCE_OF(struct hooks, out, s);
+
+        hook_drain(&h->hook);
+        if (h->hook.stderr_fd < 0)      /* at its end, and closed: epoll has forgotten it */
+                s->fd = -1;
+}
+
+/* Start the next hook, or be done. */
+static void next(struct hooks *h)
+{
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        struct rec_cursor body;
+
+        if (hook_next(&h->at, h->stage, &h->index, &body) == 0) {
+                finish(h, 0, &err);
+                return;
+        }
+        if (hook_start(h->plan, body, h->stage, h->index, h->state_fd, &h->hook, &err) < 0) {
+                finish(h, -1, &err);
+                return;
+        }
+        if (source_watch(&h->out, h->hook.stderr_fd, EPOLLIN, out_event, &err) < 0)
+                h->out.fd = -1;         /* its last words are read when it has ended */
+}
+
+void hooks_run(struct hooks *h, struct rec_cursor plan, enum plan_stage stage, const char *status, int32_t pid,
+               void (*done)(struct hooks *h, int result, struct cringle_err *err))
+{
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        struct rec_cursor at = plan, body;
+        unsigned count = 0;
+
+        *h = (struct hooks) { .plan = plan, .at = plan, .stage = stage, .state_fd = -1, .done = done,
+                              .out = { .fd = -1 }, .hook = { .stderr_fd = -1 } };
+        if (hook_next(&at, stage, &count, &body) == 0) {
+                finish(h, 0, &err);
+                return;
+        }
+        h->state_fd = hook_state(plan, status, pid, &err);
+        if (h->state_fd < 0) {
+                finish(h, -1, &err);
+                return;
+        }
+        h->active = true;
+        next(h);
+}
+
+void hooks_reaped(struct hooks *h, int status)
+{
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        int result;
+
+        source_stop(&h->out);
+        result = hook_finish(&h->hook, status, &err);
+        h->hook.pid = 0;
+        if (result < 0 && h->stage != PLAN_POSTSTOP) {
+                finish(h, -1, &err);
+                return;
+        }
+        if (result < 0)
+                h->done(h, 1, &err);    /* a warning; the next one runs all the same */
+        next(h);
+}
+
+void hooks_kill(struct hooks *h)
+{
+        if (h->active && h->hook.pid > 0)
+                hook_expire(&h->hook);
+}
+
+int64_t hooks_deadline(const struct hooks *h)
+{
+        return h->active && !h->hook.timed_out ? h->hook.deadline : 0;
+}
+
+void hooks_tick(struct hooks *h, int64_t now)
+{
+        int64_t deadline = hooks_deadline(h);
+
+        if (deadline && now >= deadline)
+                hook_expire(&h->hook);
+}
