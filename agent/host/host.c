@@ -206,12 +206,16 @@ static int needs_restart(struct buf *restart, const struct kind *k, const char *
         return buf_printf(restart, err, "%s plugin %s: %s\n", k->name, name, why);
 }
 
-static int plan_settings(struct plan *plan, struct instance *in, const struct config_plugin *fresh,
-                         struct buf *restart, struct cringle_err *err)
+static int plan_settings(struct plan *plan, struct instance *in, const struct config *fresh,
+                         const struct config_plugin *p, struct buf *restart, struct cringle_err *err)
 {
+        const struct cringle_setting *schema = in->factory.settings;
+        auto_settings gathered = NULL;
         auto_settings settings = NULL;
 
-        if (settings_check(in->factory.settings, fresh->settings, &settings, err) < 0)
+        if (settings_gather(fresh, in->kind->number, schema, p->settings, &gathered, err) < 0)
+                return -1;
+        if (settings_check(schema, gathered, &settings, err) < 0)
                 return err_wrap(err, "%s plugin %s", in->kind->name, in->name);
         if (settings_equal(in->settings, settings))
                 return 0;
@@ -235,7 +239,7 @@ static int plan_mains(struct host *h, const struct config *fresh, struct plan *p
                                 return -1;
                         continue;
                 }
-                if (in && plan_settings(plan, in, p, restart, err) < 0)
+                if (in && plan_settings(plan, in, fresh, p, restart, err) < 0)
                         return -1;
         }
         return 0;
@@ -273,7 +277,7 @@ static int plan_hooks(struct host *h, const struct config *fresh, struct plan *p
                                 return -1;
                         continue;
                 }
-                if (plan_settings(plan, in, &p->plugin, restart, err) < 0)
+                if (plan_settings(plan, in, fresh, &p->plugin, restart, err) < 0)
                         return -1;
                 if (in->fail != p->fail || in->timeout != p->timeout)
                         plan->changes[plan->n++] = (struct change) { .in = in, .policy = p };

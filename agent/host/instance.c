@@ -291,10 +291,13 @@ static int create_and_start(struct instance *in, struct cringle_err *err)
 static int bring_up(struct instance *in, const struct config *config, const struct cringle_pair *settings,
                     const struct host_options *options, struct cringle_err *err)
 {
+        auto_settings gathered = NULL;
+
         in->slow_call = options->slow_call;
         if (find_plugin(in, config, options, err) < 0)
                 return -1;
-        if (settings_check(in->factory.settings, settings, &in->settings, err) < 0)
+        if (settings_gather(config, in->kind->number, in->factory.settings, settings, &gathered, err) < 0 ||
+            settings_check(in->factory.settings, gathered, &in->settings, err) < 0)
                 return -1;
         if (make_dir(config->root, in->name, &in->state_dir, err) < 0 ||
             make_dir(config->state, in->name, &in->run_dir, err) < 0)

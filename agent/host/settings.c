@@ -97,6 +97,53 @@ static int check_value(const struct cringle_setting *s, const char *value, struc
         }
 }
 
+static bool says(const struct cringle_pair *settings, const char *key)
+{
+        for (; settings && settings->key; settings++)
+                if (strcmp(settings->key, key) == 0)
+                        return true;
+
+        return false;
+}
+
+int settings_gather(const struct config *config, int kind, const struct cringle_setting *schema,
+                    const struct cringle_pair *own, struct cringle_pair **ret, struct cringle_err *err)
+{
+        const struct {
+                int kind;
+                const char *name;
+                const char *value;      /* NULL: `values` */
+                char *const *values;
+        } others[] = {
+                { CRINGLE_NETWORK, "conf_dir", config->cni.conf_dir, NULL },
+                { CRINGLE_NETWORK, "bin_dirs", NULL, config->cni.bin_dirs },
+                { CRINGLE_NETWORK, "cache_dir", config->cni.cache_dir, NULL },
+                { CRINGLE_EXECUTOR, "monitor", config->programs.monitor, NULL },
+                { CRINGLE_EXECUTOR, "oci", config->programs.oci, NULL },
+        };
+        auto_settings list = calloc(1, sizeof *list);
+        size_t n = 0;
+
+        if (!list)
+                return err_oom(err);
+        for (const struct cringle_pair *p = own; p && p->key; p++)
+                if (add(&list, &n, p->key, p->value, err) < 0)
+                        return -1;
+
+        for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+                if (others[i].kind != kind || !find(schema, others[i].name) || says(own, others[i].name))
+                        continue;
+                if (others[i].value && add(&list, &n, others[i].name, others[i].value, err) < 0)
+                        return -1;
+                for (char *const *v = others[i].values; v && *v; v++)
+                        if (add(&list, &n, others[i].name, *v, err) < 0)
+                                return -1;
+        }
+
+        *ret = steal(&list);
+        return 0;
+}
+
 int settings_check(const struct cringle_setting *schema, const struct cringle_pair *given, struct cringle_pair **ret,
                    struct cringle_err *err)
 {

@@ -4,8 +4,18 @@
  * Settings of a plugin, checked against the schema it publishes
  */
 
+#include "config/config.h"
 #include "plugins/api/err.h"
 #include "plugins/api/plugin.h"
+
+/*
+ * @own with what other sections of @config say that a plugin of @kind asks for by
+ * having a setting of that name, unless @own says it itself: conf_dir, bin_dirs and
+ * cache_dir (section cni) for networks, monitor and oci (section programs) for
+ * executors.  *ret is ended by a NULL key, to be freed with settings_free().
+ */
+int settings_gather(const struct config *config, int kind, const struct cringle_setting *schema,
+                    const struct cringle_pair *own, struct cringle_pair **ret, struct cringle_err *err);
 
 /*
  * Check @given (ended by a NULL key; may be NULL) against @schema (may be NULL: no

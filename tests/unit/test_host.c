@@ -376,7 +376,12 @@ static const struct {
         void (*free_result)(struct cringle_network_result *);
 } net_ops = { sizeof net_ops, net_status, net_attach, net_pods, net_pods, net_gc, NULL, net_free_result };
 
-static const struct cringle_setting net_settings[] = { { "value", CRINGLE_STRING, "one", "any" }, { 0 } };
+static const struct cringle_setting net_settings[] = {
+        { "value", CRINGLE_STRING, "one", "any" },
+        { "conf_dir", CRINGLE_PATH, NULL, "from the section cni" },
+        { "bin_dirs", CRINGLE_STRING_LIST, NULL, "likewise" },
+        { 0 },
+};
 
 static const struct cringle_factory net_factory = {
         .size = sizeof net_factory,
@@ -446,6 +451,28 @@ static void calls_reach_the_plugin_and_are_timed(void **state)
         assert_int_equal(n.ops->detach(n.self, NULL, NULL, NULL), -1);
         host_list(f->host, slow, &told);
         assert_int_equal(told, 1);
+}
+
+static void a_network_is_told_what_the_section_cni_says(void **state)
+{
+        struct cringle_pair own[] = { { "conf_dir", "/own" }, { 0 } };
+        char *bin_dirs[] = { (char *) "/bin1", (char *) "/bin2", NULL };
+        struct fixture *f = *state;
+        auto_buf listed = BUF_INIT;
+
+        f->config.cni.conf_dir = (char *) "/conf";
+        f->config.cni.cache_dir = (char *) "/not/asked/for";
+        f->config.cni.bin_dirs = bin_dirs;
+        start_net(f);
+        host_list(f->host, keep, &listed);
+        assert_contains(listed.data, "value=one conf_dir=/conf bin_dirs=/bin1 bin_dirs=/bin2\n");
+
+        host_free(f->host);
+        buf_clear(&listed);
+        f->config.network.settings = own;
+        start_net(f);
+        host_list(f->host, keep, &listed);
+        assert_contains(listed.data, "conf_dir=/own");
 }
 
 static void programs_are_run_for_a_plugin(void **state)
@@ -557,6 +584,7 @@ UNIT_MAIN(
         TEST(a_refused_plugin_is_listed_with_the_reason),
         TEST(it_has_directories_of_its_own),
         TEST(calls_reach_the_plugin_and_are_timed),
+        TEST(a_network_is_told_what_the_section_cni_says),
         TEST(programs_are_run_for_a_plugin),
         TEST(an_end_is_quiesced_and_destroyed_once),
         TEST(a_reload_is_all_or_nothing),
