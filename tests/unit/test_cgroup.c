@@ -29,10 +29,10 @@ static void *self;
 static char parent[64], prefix[64];
 static volatile int *counter;           /* shared with the process that counts */
 
-static int setup(void **state)
+static int setup_at(const char *mount_point)
 {
         const struct cringle_factory *f = cringle_builtin_cgroup_fs()->factories[0];
-        const struct cringle_pair settings[] = { { "mount_point", "/sys/fs/cgroup" }, { "prefix", prefix }, { 0 } };
+        const struct cringle_pair settings[] = { { "mount_point", mount_point }, { "prefix", prefix }, { 0 } };
 
         snprintf(parent, sizeof parent, "/cringle-test-%d/pod", getpid());
         snprintf(prefix, sizeof prefix, "/cringle-test-%d-own", getpid());
@@ -41,6 +41,17 @@ static int setup(void **state)
         if (counter == MAP_FAILED)
                 return -1;
         return f->create(NULL, settings, &self, unit_err());
+}
+
+static int setup(void **state)
+{
+        return setup_at("/sys/fs/cgroup");
+}
+
+/* The v2 tree alone, where a machine has it beside v1: whatever controllers it offers. */
+static int setup_unified(void **state)
+{
+        return setup_at("/sys/fs/cgroup/unified");
 }
 
 static struct cringle_call within(int seconds)
@@ -545,6 +556,19 @@ static void a_parent_of_ours_goes_when_it_is_empty(void **state)
         ops->free_dirs(&b);
 }
 
+static void the_v2_tree_alone_hands_its_controllers_down(void **state)
+{
+        struct cringle_cgroup_dirs dirs = make(parent, "a", NULL);
+        auto_free char *offered = NULL;
+        auto_free char *here = content(&dirs, "", "cgroup.controllers");
+
+        assert_int_equal(ops->layout(self), CRINGLE_CGROUP_V2);
+        assert_null(dirs.v1);
+        assert_int_equal(file_read_line("/sys/fs/cgroup/unified/cgroup.controllers", &offered, unit_err()), 0);
+        assert_string_equal(here, offered);
+        ops->free_dirs(&dirs);
+}
+
 static void *come_and_go(void *id)
 {
         for (int i = 0; i < 40; i++) {
@@ -602,5 +626,18 @@ int main(void)
                 TEST(many_come_and_go_at_once),
         };
 
-        return cmocka_run_group_tests(tests, setup, teardown);
+        const struct CMUnitTest unified[] = {
+                TEST(it_is_in_every_hierarchy_and_made_again_the_same),
+                TEST(the_v2_tree_alone_hands_its_controllers_down),
+                TEST(destroy_takes_what_runs_and_what_is_nested),
+                TEST(a_frozen_one_stands_still_and_can_be_killed),
+                TEST(kill_ends_with_its_call),
+                TEST(devices_are_granted_by_rule_only),
+                TEST(many_come_and_go_at_once),
+        };
+        int failed = cmocka_run_group_tests(tests, setup, teardown);
+
+        if (file_exists("/sys/fs/cgroup/unified/cgroup.controllers"))
+                failed += cmocka_run_group_tests(unified, setup_unified, teardown);
+        return failed;
 }
