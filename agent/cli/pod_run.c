@@ -24,7 +24,8 @@
 #include "agent/cli/pod.h"
 #include "agent/cli/volumes.h"
 
-#define POLL_INTERVAL (500 * NSEC_PER_MSEC)
+#define POLL_FIRST (10 * NSEC_PER_MSEC)         /* for containers that end at once */
+#define POLL_LAST (500 * NSEC_PER_MSEC)
 #define BACK_OFF_FIRST (10 * NSEC_PER_SEC)
 #define BACK_OFF_LAST (300 * NSEC_PER_SEC)
 #define BACK_OFF_FORGOTTEN (600 * NSEC_PER_SEC)         /* a container that ran so long begins anew */
@@ -330,12 +331,14 @@ static int restart(struct run *r, struct life *life, struct cringle_err *err)
 static int watch(struct run *r, struct life *lives, size_t n, struct cringle_err *err)
 {
         struct cringle_call call = CALL_INIT;
+        int64_t interval = POLL_FIRST;
         size_t left;
 
         call.cancel_fd = r->cli->cancel_fd;
         do {
-                if (call_wait(&call, -1, 0, POLL_INTERVAL, err) < 0)
+                if (call_wait(&call, -1, 0, interval, err) < 0)
                         return -1;
+                interval = 2 * interval < POLL_LAST ? 2 * interval : POLL_LAST;
                 left = 0;
                 for (size_t i = 0; i < n; i++) {
                         struct life *life = &lives[i];
