@@ -29,7 +29,6 @@
 #include "agent/image/store.h"
 #include "agent/pod/pods.h"
 #include "agent/rpc/server.h"
-#include "agent/wiring.h"
 #include "config/config.h"
 #include "hooks/hooks.h"
 
@@ -73,7 +72,7 @@ static int reload(void *data, struct buf *live, struct buf *restart, struct crin
         int r = -1;
 
         pthread_mutex_lock(&a->reloading);
-        if (config_load(a->config_file, NULL, &fresh, err) < 0 || wire_settings(fresh, err) < 0 ||
+        if (config_load(a->config_file, NULL, &fresh, err) < 0 ||
             config_diff(a->config, fresh, live, restart, err) < 0)
                 goto end;
         if (host_reload(a->host, fresh, live, restart, err) < 0 || hooks_reload(a->hooks, fresh, err) < 0 ||
@@ -206,7 +205,7 @@ static int serve(struct agent *a, struct cringle_err *err)
 
 static int start(struct agent *a, struct cringle_err *err)
 {
-        if (config_load(a->config_file, NULL, &a->config, err) < 0 || wire_settings(a->config, err) < 0)
+        if (config_load(a->config_file, NULL, &a->config, err) < 0)
                 return -1;
         if (log_level_of(a->config->log_level) > 0)
                 log_set_level(log_level_of(a->config->log_level));

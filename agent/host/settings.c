@@ -109,12 +109,14 @@ static bool says(const struct cringle_pair *settings, const char *key)
 int settings_gather(const struct config *config, int kind, const struct cringle_setting *schema,
                     const struct cringle_pair *own, struct cringle_pair **ret, struct cringle_err *err)
 {
+        auto_free char *images = str_printf(err, "%s/images", config->root);
         const struct {
                 int kind;
                 const char *name;
                 const char *value;      /* NULL: `values` */
                 char *const *values;
         } others[] = {
+                { CRINGLE_IMAGE, "root", images, NULL },
                 { CRINGLE_NETWORK, "conf_dir", config->cni.conf_dir, NULL },
                 { CRINGLE_NETWORK, "bin_dirs", NULL, config->cni.bin_dirs },
                 { CRINGLE_NETWORK, "cache_dir", config->cni.cache_dir, NULL },
@@ -124,7 +126,7 @@ int settings_gather(const struct config *config, int kind, const struct cringle_
         auto_settings list = calloc(1, sizeof *list);
         size_t n = 0;
 
-        if (!list)
+        if (!list || !images)
                 return err_oom(err);
         for (const struct cringle_pair *p = own; p && p->key; p++)
                 if (add(&list, &n, p->key, p->value, err) < 0)
