@@ -88,7 +88,8 @@ static int add_cwd(struct spec_builder *b, struct cringle_err *err)
                 return -1;
         if (is_magic(clean))
                 return err_set(err, CRINGLE_E_INVALID, "working directory '%s' leads out of the container", cwd);
-        return json_set_string(b->process, "cwd", cwd, err);
+        /* The clean one: ".." after one of those doors would go through it. */
+        return json_set_string(b->process, "cwd", clean, err);
 }
 
 /* --- environment --- */
