@@ -181,22 +181,29 @@ static int refuse(const struct cringle_err *why)
         return file_write_fd(STDOUT_FILENO, text.data, text.len, &err);
 }
 
-int lookup_main(int argc, char **argv)
+static int run(struct cringle_err *err)
 {
-        struct cringle_err err = CRINGLE_ERR_INIT;
         auto_of(oci_user) u = NULL;
         auto_free char *who = NULL;
         auto_fd int passwd = -1, group = -1;
 
         /* The agent's own words, and read to their end: it must not be left with a broken pipe. */
-        if (read_request(&who, &err) < 0 || open_file("etc/passwd", &passwd, &err) < 0 ||
-            open_file("etc/group", &group, &err) < 0)
-                return refuse(&err) < 0;
-        if (confine(&err) < 0) {
-                fprintf(stderr, "%s\n", err.text);
+        if (read_request(&who, err) < 0 || open_file("etc/passwd", &passwd, err) < 0 ||
+            open_file("etc/group", &group, err) < 0)
+                return refuse(err) < 0;
+        if (confine(err) < 0) {
+                fprintf(stderr, "%s\n", err->text);
                 return 1;
         }
-        if (find(who, passwd, group, &u, &err) < 0 || answer(u, &err) < 0)
-                return refuse(&err) < 0;
+        if (find(who, passwd, group, &u, err) < 0 || answer(u, err) < 0)
+                return refuse(err) < 0;
         return 0;
+}
+
+int lookup_main(int argc, char **argv)
+{
+        struct cringle_err err = CRINGLE_ERR_INIT;
+
+        /* Not by exit(): what libraries do there, the filter need not know. */
+        _exit(run(&err));
 }
