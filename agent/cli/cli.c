@@ -120,7 +120,7 @@ int cli_find_pod(const Cri__ListPodSandboxResponse *list, const char *name, cons
         return 0;
 }
 
-int cli_find_container(struct cli *c, const char *pod, const char *container, char **ret, struct cringle_err *err)
+static int find_container(struct cli *c, const char *pod, const char *container, char **ret, struct cringle_err *err)
 {
         auto_reply(Cri__ListPodSandboxResponse) pods = NULL;
         auto_reply(Cri__ListContainersResponse) list = NULL;
@@ -142,6 +142,19 @@ int cli_find_container(struct cli *c, const char *pod, const char *container, ch
 
         *ret = strdup(found->id);
         return *ret ? 0 : err_oom(err);
+}
+
+int cli_find_container(struct cli *c, const char *pod, const char *container, char **ret, struct cringle_err *err)
+{
+        const char *slash = strrchr(pod, '/');
+        auto_free char *name = NULL;
+
+        if (container)
+                return find_container(c, pod, container, ret, err);
+        if (!slash)
+                return err_set(err, CRINGLE_E_INVALID, "'%s': want POD/CONTAINER", pod);
+        name = str_printf(err, "%.*s", (int) (slash - pod), pod);
+        return name ? find_container(c, name, slash + 1, ret, err) : -1;
 }
 
 const char *cli_container_state(Cri__ContainerState state)

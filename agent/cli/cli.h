@@ -87,7 +87,10 @@ int cli_list_pods(struct cli *c, Cri__ListPodSandboxResponse **ret, struct cring
 /* The containers of the pod with id @pod (NULL: of all). */
 int cli_list_containers(struct cli *c, const char *pod, Cri__ListContainersResponse **ret, struct cringle_err *err);
 
-/* The id of the newest container @container of the pod @pod, both as the user wrote them; the caller's. */
+/*
+ * The id of the newest container @container of the pod @pod, both as the user wrote
+ * them; the caller's.  @container NULL: @pod is POD/CONTAINER.
+ */
 int cli_find_container(struct cli *c, const char *pod, const char *container, char **ret, struct cringle_err *err);
 
 /* "running", "exited": for people. */

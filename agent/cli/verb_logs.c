@@ -1,5 +1,6 @@
 /*
- * cringle logs POD CONTAINER: a container's log, each stream to its own.
+ * cringle logs [--tail N] POD CONTAINER, or POD/CONTAINER: a container's log, each
+ * stream to its own.
  *
  * The file has a record per line: time, stream, "F" (or "P": the line goes on in
  * the next record), text.
@@ -12,6 +13,8 @@
 
 #include "agent/base/str.h"
 #include "agent/cli/cli.h"
+
+#define TAIL_MAX 100000
 
 /* Prints one record; what is none is printed as it is. */
 static void print_record(const char *line, size_t n)
@@ -34,22 +37,62 @@ static void print_record(const char *line, size_t n)
         fwrite(text, 1, (size_t) (end - text), str_starts(stream, " stderr ") ? stderr : stdout);
 }
 
-static int print_log(const char *path, struct cringle_err *err)
+/* The last @tail records of what @file still has. */
+static int print_tail(FILE *file, size_t tail, struct cringle_err *err)
 {
-        FILE *file = fopen(path, "re");
+        struct line {
+                char *text;
+                size_t room;
+                ssize_t n;
+        } *ring = calloc(tail, sizeof *ring);
+        size_t count = 0;
+
+        if (!ring)
+                return err_oom(err);
+        for (;; count++) {
+                struct line *l = &ring[count % tail];
+
+                l->n = getline(&l->text, &l->room, file);
+                if (l->n < 0)
+                        break;
+        }
+        /* The reader's last, empty-handed turn took one line's place. */
+        for (size_t i = count < tail ? 0 : count - tail + 1; i < count; i++)
+                print_record(ring[i % tail].text, (size_t) ring[i % tail].n);
+        for (size_t i = 0; i < tail; i++)
+                free(ring[i].text);
+        free(ring);
+        return 0;
+}
+
+static void print_all(FILE *file)
+{
         char *line = NULL;
         size_t room = 0;
         ssize_t n;
-        int sys;
+
+        while ((n = getline(&line, &room, file)) >= 0)
+                print_record(line, (size_t) n);
+        free(line);
+}
+
+/* @tail 0: all. */
+static int print_log(const char *path, size_t tail, struct cringle_err *err)
+{
+        FILE *file = fopen(path, "re");
+        int result = 0, sys;
 
         if (!file)
                 return err_sys(err, "open %s", path);
-        while ((n = getline(&line, &room, file)) >= 0)
-                print_record(line, (size_t) n);
+        if (tail)
+                result = print_tail(file, tail + 1, err);
+        else
+                print_all(file);
         sys = ferror(file) ? errno : 0;
-        free(line);
         fclose(file);
-        return sys ? err_sysno(err, sys, "read %s", path) : 0;
+        if (result == 0 && sys)
+                return err_sysno(err, sys, "read %s", path);
+        return result;
 }
 
 int verb_logs(struct cli *c, int argc, char **argv, struct cringle_err *err)
@@ -57,16 +100,23 @@ int verb_logs(struct cli *c, int argc, char **argv, struct cringle_err *err)
         Cri__ContainerStatusRequest request = CRI__CONTAINER_STATUS_REQUEST__INIT;
         auto_reply(Cri__ContainerStatusResponse) reply = NULL;
         auto_free char *id = NULL;
+        int64_t tail = 0;
 
-        if (argc != 3)
-                return cli_usage("logs POD CONTAINER");
-        if (cli_find_container(c, argv[1], argv[2], &id, err) < 0)
+        if (argc > 3 && strcmp(argv[1], "--tail") == 0) {
+                if (str_int64(argv[2], 1, TAIL_MAX, &tail, err) < 0)
+                        return err_wrap(err, "--tail");
+                argc -= 2;
+                argv += 2;
+        }
+        if (argc != 2 && argc != 3)
+                return cli_usage("logs [--tail N] POD CONTAINER | logs [--tail N] POD/CONTAINER");
+        if (cli_find_container(c, argv[1], argc == 3 ? argv[2] : NULL, &id, err) < 0)
                 return -1;
 
         request.container_id = id;
         if (cli_runtime(c, "ContainerStatus", &request, CLI_PATIENCE, &reply, err) < 0)
                 return -1;
         if (!reply->status || !*reply->status->log_path)
-                return err_set(err, CRINGLE_E_NOT_FOUND, "container '%s' has no log", argv[2]);
-        return print_log(reply->status->log_path, err);
+                return err_set(err, CRINGLE_E_NOT_FOUND, "container '%s' has no log", argv[argc - 1]);
+        return print_log(reply->status->log_path, (size_t) tail, err);
 }

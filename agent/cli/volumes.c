@@ -116,16 +116,27 @@ static int make_all(struct manifest *m, struct cringle_err *err)
         return 0;
 }
 
+static bool needs_folder(const struct manifest *m)
+{
+        for (size_t i = 0; i < m->n_volumes; i++)
+                if (m->volumes[i].is_empty)
+                        return true;
+
+        return false;
+}
+
 int volumes_make(struct manifest *m, const char *dir, struct cringle_err *err)
 {
         auto_free char *own = str_printf(err, "%s/%s", dir, m->uid);
 
         if (!own || volumes_remove(dir, m->uid, err) < 0)
                 return -1;
-        if (file_make_dirs(dir, 0700, err) < 0)
-                return -1;
-        if (mkdir(own, 0700) < 0)
-                return err_sys(err, "make %s", own);
+        if (needs_folder(m)) {
+                if (file_make_dirs(dir, 0700, err) < 0)
+                        return -1;
+                if (mkdir(own, 0700) < 0)
+                        return err_sys(err, "make %s", own);
+        }
         if (make_all(m, err) < 0) {
                 volumes_unmake_hosts(m);
                 volumes_remove(dir, m->uid, NULL);
@@ -161,5 +172,8 @@ int volumes_remove(const char *dir, const char *uid, struct cringle_err *err)
 
         if (!volumes || unmount_all(volumes, err) < 0)
                 return -1;
-        return file_remove_tree(own, err);
+        if (file_remove_tree(own, err) < 0)
+                return -1;
+        rmdir(dir);     /* fails, as it should, while another pod's folder is in it */
+        return 0;
 }

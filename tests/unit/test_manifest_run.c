@@ -344,7 +344,7 @@ static int run(const char *spec, bool detach, struct cringle_err *err)
 static void nothing_is_left(void)
 {
         assert_false(fake.sandbox);
-        assert_false(file_exists(file("root/manifest-pods/uid-1")));
+        assert_false(file_exists(file("root/manifest-pods")));
         assert_false(file_exists(file("logs/default_web_uid-1")));
 }
 
