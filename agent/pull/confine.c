@@ -64,15 +64,19 @@ static int limits(rlim_t file, struct cringle_err *err)
 
 /* --- capabilities ------------------------------------------------------ */
 
+/* While there is CAP_SETPCAP, so before the uid changes.  Refused without it, where no_new_privs serves as well. */
+static void limit_capabilities(uint64_t keep)
+{
+        prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+        for (int cap = 0; prctl(PR_CAPBSET_READ, cap) >= 0; cap++)
+                if (!(keep >> cap & 1))
+                        prctl(PR_CAPBSET_DROP, cap);
+}
+
 static int keep_capabilities(uint64_t keep, struct cringle_err *err)
 {
         struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
         struct __user_cap_data_struct now[2], caps[2];
-
-        prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-        for (int cap = 0; prctl(PR_CAPBSET_READ, cap) >= 0; cap++)
-                if (!(keep >> cap & 1))
-                        prctl(PR_CAPBSET_DROP, cap);    /* EPERM without CAP_SETPCAP: no_new_privs serves as well */
 
         if (syscall(SYS_capget, &head, now) < 0)
                 return err_sys(err, "read capabilities");
@@ -261,6 +265,7 @@ int confine_fetch(uid_t uid, gid_t gid, struct cringle_err *err)
 {
         if (uid == 0 || gid == 0)
                 return err_set(err, CRINGLE_E_INVALID, "the fetch half must not run as root");
+        limit_capabilities(0);
         if (geteuid() == 0 && setgroups(0, NULL) < 0)
                 return err_sys(err, "drop groups");
         if (setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0)
@@ -312,6 +317,7 @@ int confine_unpack(int layer_fd, uint64_t max_file, int *ret_root, struct cringl
         root = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (root < 0)
                 return err_sys(err, "open the layer");
+        limit_capabilities(keep);
         if (keep_capabilities(keep, err) < 0 || limits(max_file < INT64_MAX ? max_file : RLIM_INFINITY, err) < 0)
                 return -1;
         if (landlock_unpack(root, err) < 0 || seccomp_unpack(err) < 0)

@@ -53,7 +53,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 return
         path = self.path.split("?")[0]
         name = path.rsplit("/", 1)[-1]
-        if "/manifests/" in path and name in r.manifests:
+        if path == "/v2/":
+            self.reply(200, b"{}")
+        elif "/manifests/" in path and name in r.manifests:
             media_type, body = r.manifests[name]
             self.reply(200, body, {"Content-Type": media_type, "Docker-Content-Digest": digest(body)})
         elif "/blobs/" in path and name in r.blobs:
