@@ -44,8 +44,11 @@ static int end_containers(struct task *t, struct pod *pod, const struct procedur
         pthread_mutex_lock(&pods->tasks.lock);
         pod->first_error.code = CRINGLE_OK;
         for (struct container *c = pod->containers; c; c = c->next) {
-                struct part *part = malloc(sizeof *part);
+                struct part *part;
 
+                if (how == &container_stop && c->status->state == CRI__CONTAINER_STATE__CONTAINER_EXITED && !c->lane.first)
+                        continue;
+                part = malloc(sizeof *part);
                 if (!part)
                         abort();
                 *part = (struct part) { .pod = pod, .task = t };
