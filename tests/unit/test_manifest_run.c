@@ -36,6 +36,7 @@ static struct fake {
         char *uid, *grace;
         int64_t stop_timeout;
         size_t n_pulls;
+        char log_path[256];
         char started[256];              /* "name/attempt " of each start */
         struct {
                 char *name;
@@ -184,6 +185,7 @@ static void container_status(struct rpc_call *call, const ProtobufCMessage *mess
 
         status.state = fake.containers[i].state;
         status.exit_code = fake.containers[i].exit_code;
+        status.log_path = fake.log_path;
         reply.status = &status;
         rpc_call_reply(call, &reply.base);
 }
@@ -192,6 +194,7 @@ static void list_containers(struct rpc_call *call, const ProtobufCMessage *messa
 {
         Cri__ListContainersResponse reply = CRI__LIST_CONTAINERS_RESPONSE__INIT;
         Cri__Container items[CONTAINERS_MAX], *list[CONTAINERS_MAX];
+        Cri__ContainerMetadata metadata[CONTAINERS_MAX];
         char ids[CONTAINERS_MAX][24];
 
         for (size_t i = 0; fake.sandbox && i < fake.n_containers; i++) {
@@ -199,6 +202,9 @@ static void list_containers(struct rpc_call *call, const ProtobufCMessage *messa
                         continue;
                 cri__container__init(&items[i]);
                 snprintf(ids[i], sizeof ids[i], "%zu", i);
+                cri__container_metadata__init(&metadata[i]);
+                metadata[i].name = fake.containers[i].name;
+                items[i].metadata = &metadata[i];
                 items[i].id = ids[i];
                 items[i].state = fake.containers[i].state;
                 list[reply.n_containers++] = &items[i];
@@ -491,6 +497,48 @@ static void a_detached_pod_stays_until_it_is_removed(void **state)
         config_free(cli.config);
 }
 
+/* What `cringle logs` with these words puts on stdout. */
+static void logs_are(const char *expected, int argc, char **argv)
+{
+        auto_free char *config = str_printf(NULL, "%s/config.yaml", dir), *socket = str_printf(NULL, "%s/socket", dir);
+        struct cli cli = { .config_file = config, .socket = socket, .cancel_fd = -1 };
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        auto_buf text = BUF_INIT;
+        auto_fd int kept = -1;
+        int result;
+
+        fflush(stdout);
+        kept = dup(STDOUT_FILENO);
+        assert_non_null(freopen(file("stdout"), "w", stdout));
+        result = verb_logs(&cli, argc, argv, &err);
+        fflush(stdout);
+        dup2(kept, STDOUT_FILENO);
+        rpc_client_free(cli.client);
+        config_free(cli.config);
+
+        assert_ok(result, &err);
+        assert_ok(file_read(file("stdout"), 4096, &text, &err), &err);
+        assert_string_equal(text.data, expected);
+}
+
+static void logs_are_lines_again_and_tail_counts_records(void **state)
+{
+        static const char records[] = "2026-11-21T00:00:00Z stdout F one\n2026-11-21T00:00:00Z stdout P tw\n"
+                                      "2026-11-21T00:00:00Z stdout F o\n2026-11-21T00:00:00Z stderr F not this\n"
+                                      "2026-11-21T00:00:00Z stdout F three\nno record\n";
+        char *all[] = { (char *) "logs", (char *) "web", (char *) "a", NULL };
+        char *tail[] = { (char *) "logs", (char *) "--tail", (char *) "2", (char *) "web/a", NULL };
+        char *more[] = { (char *) "logs", (char *) "--tail", (char *) "6", (char *) "default/web/a", NULL };
+        struct cringle_err err = CRINGLE_ERR_INIT;
+
+        assert_ok(file_replace(file("log"), records, strlen(records), 0644, false, &err), &err);
+        snprintf(fake.log_path, sizeof fake.log_path, "%s", file("log"));
+        assert_ok(run("containers: [" STAYS("a") "]", true, &err), &err);
+        logs_are("one\ntwo\nthree\nno record\n", 3, all);
+        logs_are("three\nno record\n", 4, tail);
+        logs_are("one\ntwo\nthree\nno record\n", 4, more);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 UNIT_MAIN(
@@ -503,4 +551,5 @@ UNIT_MAIN(
         TEST(an_image_that_is_not_there_makes_nothing),
         TEST(a_host_path_of_another_kind_is_refused),
         TEST(ctrl_c_stops_and_removes_the_pod),
-        TEST(a_detached_pod_stays_until_it_is_removed))
+        TEST(a_detached_pod_stays_until_it_is_removed),
+        TEST(logs_are_lines_again_and_tail_counts_records))
