@@ -12,7 +12,7 @@
 
 #define DEPTH_MAX 64
 
-int json_parse(const char *text, size_t n, struct json_object **ret, struct cringle_err *err)
+static int parse(const char *text, size_t n, int flags, struct json_object **ret, struct cringle_err *err)
 {
         struct json_tokener *t;
         struct json_object *o;
@@ -25,7 +25,7 @@ int json_parse(const char *text, size_t n, struct json_object **ret, struct crin
         if (!t)
                 return err_oom(err);
 
-        json_tokener_set_flags(t, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8 | JSON_TOKENER_ALLOW_TRAILING_CHARS);
+        json_tokener_set_flags(t, flags | JSON_TOKENER_STRICT | JSON_TOKENER_ALLOW_TRAILING_CHARS);
         o = json_tokener_parse_ex(t, text, (int) n);
         why = json_tokener_get_error(t);
         end = json_tokener_get_parse_end(t);
@@ -48,6 +48,16 @@ int json_parse(const char *text, size_t n, struct json_object **ret, struct crin
 
         *ret = o;
         return 0;
+}
+
+int json_parse(const char *text, size_t n, struct json_object **ret, struct cringle_err *err)
+{
+        return parse(text, n, JSON_TOKENER_VALIDATE_UTF8, ret, err);
+}
+
+int json_parse_bytes(const char *text, size_t n, struct json_object **ret, struct cringle_err *err)
+{
+        return parse(text, n, 0, ret, err);
 }
 
 int json_read(const char *path, size_t max, struct json_object **ret, struct cringle_err *err)

@@ -25,6 +25,8 @@ static inline void auto_json_(struct json_object **o)
 
 /* @n bytes at @text; *ret is the caller's (json_object_put). */
 int json_parse(const char *text, size_t n, struct json_object **ret, struct cringle_err *err);
+/* As json_parse(), but strings may be any bytes: a config.json of ours holds environment values as they came. */
+int json_parse_bytes(const char *text, size_t n, struct json_object **ret, struct cringle_err *err);
 int json_read(const char *path, size_t max, struct json_object **ret, struct cringle_err *err);
 
 /* Compact, without escaped slashes.  Appends. */
