@@ -12,7 +12,7 @@
 #include "agent/base/err.h"
 #include "agent/base/own.h"
 
-#define IMAGE_CONFIG_MAX (4 << 20)      /* bytes of text */
+#define IMAGE_CONFIG_MAX (8 << 20)      /* bytes of text */
 
 /* Lists end with NULL and may be NULL; strings are never NULL but may be empty. */
 struct image_config {
