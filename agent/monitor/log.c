@@ -78,7 +78,7 @@ void log_done(struct log *l)
 /* One record in one write. */
 static void record(struct log *l, const char *stream, char tag, const char *a, size_t a_n, const char *b, size_t b_n)
 {
-        char head[CLOCK_TEXT_MAX + 16];
+        char head[CLOCK_TEXT_MAX + 16], newline[] = "\n";
         struct iovec parts[5] = { 0 };
         size_t want = 0;
         ssize_t n;
@@ -89,11 +89,11 @@ static void record(struct log *l, const char *stream, char tag, const char *a, s
         clock_text(clock_realtime(), head);
         used = (int) strlen(head);
         used += snprintf(head + used, sizeof head - (size_t) used, " %s %c ", stream, tag);
-        parts[0] = (struct iovec) { .iov_base = "\n", .iov_len = l->torn };
+        parts[0] = (struct iovec) { .iov_base = newline, .iov_len = l->torn };
         parts[1] = (struct iovec) { .iov_base = head, .iov_len = (size_t) used };
         parts[2] = (struct iovec) { .iov_base = (void *) a, .iov_len = a_n };
         parts[3] = (struct iovec) { .iov_base = (void *) b, .iov_len = b_n };
-        parts[4] = (struct iovec) { .iov_base = "\n", .iov_len = 1 };
+        parts[4] = (struct iovec) { .iov_base = newline, .iov_len = 1 };
         for (int i = 0; i < 5; i++)
                 want += parts[i].iov_len;
         do

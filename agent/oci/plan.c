@@ -35,6 +35,7 @@ struct compile {
         struct json_object *linux_;     /* NULL: none */
         struct json_object *process;    /* NULL: none */
         const struct plan_options *options;
+        bool caller_decides_tty;        /* process.terminal is the container's, not this process's */
         struct rec_writer w;
         struct cringle_err *err;
 };
@@ -83,7 +84,7 @@ static int object_at(struct json_object *array, const char *name, size_t i, stru
 static int each(struct compile *c, struct json_object *o, const char *name,
                 int (*fn)(struct compile *c, struct json_object *at))
 {
-        struct json_object *array, *at;
+        struct json_object *array, *at = NULL;
         int there = o ? json_get_array(o, name, &array, c->err) : 0;
         size_t n;
 
@@ -132,6 +133,8 @@ static int add_namespace(struct compile *c, struct json_object *at)
                 return -1;
         if (*path && *path != '/')
                 return err_set(c->err, CRINGLE_E_INVALID, "path '%s' is not absolute", path);
+        if (strcmp(type, "mount") == 0 && *path)
+                return err_set(c->err, CRINGLE_E_UNIMPLEMENTED, "a mount namespace cannot be shared");
         for (size_t i = 0; i < sizeof namespaces / sizeof namespaces[0]; i++)
                 if (strcmp(type, namespaces[i].name) == 0) {
                         rec_begin(&c->w, PLAN_NAMESPACE);
@@ -145,7 +148,7 @@ static int add_namespace(struct compile *c, struct json_object *at)
 
 static bool has_namespace(const struct compile *c, const char *type)
 {
-        struct json_object *array, *entry;
+        struct json_object *array, *entry = NULL;
         const char *seen;
 
         if (!c->linux_ || json_get_array(c->linux_, "namespaces", &array, NULL) <= 0)
@@ -211,8 +214,8 @@ static int add_time_offsets(struct compile *c)
 
 static int add_namespaces(struct compile *c)
 {
-        if (!c->linux_)
-                return 0;
+        if (!has_namespace(c, "mount"))
+                return err_set(c->err, CRINGLE_E_INVALID, "linux.namespaces: a container needs a mount namespace of its own");
         if (each(c, c->linux_, "namespaces", add_namespace) < 0 || each(c, c->linux_, "uidMappings", add_uid_map) < 0 ||
             each(c, c->linux_, "gidMappings", add_gid_map) < 0)
                 return -1;
@@ -343,10 +346,8 @@ static int take_option(struct mount_options *o, const char *word, struct cringle
                 o->flags |= PLAN_MOUNT_IDMAP | (*word == 'r' ? PLAN_MOUNT_IDMAP_RECURSIVE : 0);
                 return 0;
         }
-        if (strcmp(word, "tmpcopyup") == 0) {
-                o->flags |= PLAN_MOUNT_COPY_UP;
-                return 0;
-        }
+        if (strcmp(word, "tmpcopyup") == 0)
+                return err_set(err, CRINGLE_E_UNIMPLEMENTED, "mount option tmpcopyup is not supported");
         if (strcmp(word, "defaults") == 0 || strcmp(word, "remount") == 0 || !*word)
                 return 0;
         if (take_attribute(word, &o->set, &o->clear))
@@ -597,7 +598,7 @@ static int add_devices(struct compile *c)
                 { "/dev/stdout", "/proc/self/fd/1" },   { "/dev/stderr", "/proc/self/fd/2" },
                 { "/dev/ptmx", "pts/ptmx" },
         };
-        struct json_object *array = NULL, *at;
+        struct json_object *array = NULL, *at = NULL;
         const char *path;
 
         if (c->linux_ && json_get_array(c->linux_, "devices", &array, c->err) < 0)
@@ -751,7 +752,7 @@ static int add_hook(struct compile *c, struct json_object *at, enum plan_stage s
 
 static int add_hooks(struct compile *c)
 {
-        struct json_object *hooks, *array, *at;
+        struct json_object *hooks, *array, *at = NULL;
         int there = json_get_object(c->spec, "hooks", &hooks, c->err);
 
         for (enum plan_stage stage = 0; there > 0 && stage < PLAN_STAGES; stage++) {
@@ -989,7 +990,7 @@ static int add_tty(struct compile *c)
         uint32_t columns = 0, rows = 0;
         bool terminal = false;
 
-        if (json_get_bool(c->process, "terminal", &terminal, c->err) < 0)
+        if (!c->caller_decides_tty && json_get_bool(c->process, "terminal", &terminal, c->err) < 0)
                 return -1;
         if (!terminal && !c->options->tty)
                 return 0;
@@ -1135,7 +1136,10 @@ int plan_compile_exec(struct json_object *spec, const char *const *argv, bool tt
                 return err_set(err, CRINGLE_E_INVALID, "config.json: process is missing");
         if (!argv)
                 return plan_compile_process(spec, process, tty, ret, err);
-        if (prepare(&c, spec, &options, ret, err) < 0 || add_process(&c, argv) < 0)
+        if (prepare(&c, spec, &options, ret, err) < 0)
+                return -1;
+        c.caller_decides_tty = true;
+        if (add_process(&c, argv) < 0)
                 return err_wrap(err, "config.json");
         return rec_finish(&c.w);
 }

@@ -75,6 +75,11 @@ void rec_put_bytes(struct rec_writer *w, const void *data, size_t n)
         put(w, data, n);
 }
 
+void rec_put_raw(struct rec_writer *w, const void *data, size_t n)
+{
+        put(w, data, n);
+}
+
 void rec_put_str(struct rec_writer *w, const char *text)
 {
         rec_put_bytes(w, text ? text : "", text ? strlen(text) + 1 : 1);

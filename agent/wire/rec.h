@@ -35,6 +35,9 @@ void rec_put_str(struct rec_writer *w, const char *text);       /* NULL: "" */
 void rec_put_bytes(struct rec_writer *w, const void *data, size_t n);
 void rec_put_strv(struct rec_writer *w, const char *const *list);
 
+/* Bytes as they are, without a length: a body taken from elsewhere. */
+void rec_put_raw(struct rec_writer *w, const void *data, size_t n);
+
 /* Whole records of one field. */
 void rec_add_u32(struct rec_writer *w, uint16_t tag, uint32_t value);
 void rec_add_u64(struct rec_writer *w, uint16_t tag, uint64_t value);

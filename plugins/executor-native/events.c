@@ -1,0 +1,224 @@
+/*
+ * The event thread: hears all monitors, tells the agent
+ *
+ * A connection that ends while its monitor lives was dropped by the monitor, for we
+ * were too slow; it is made anew, and what was missed is asked for.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "agent/base/clock.h"
+#include "agent/base/sock.h"
+#include "agent/base/str.h"
+#include "plugins/executor-native/executor.h"
+
+void executor_state(const struct wire_state *from, struct cringle_container_state *ret)
+{
+        size_t size = ret->size;
+
+        *ret = (struct cringle_container_state) {
+                .size = size,
+                .state = (int) from->state,
+                .pid = from->pid,
+                .exit_code = from->exit_code,
+                .signal = from->signal,
+                .oom = from->oom != 0,
+                .started_at = from->started_at,
+                .finished_at = from->finished_at,
+        };
+}
+
+static void tell(struct executor *x, struct cringle_executor_event *event)
+{
+        if (x->fn)
+                x->fn(x->data, event);
+}
+
+static void tell_lost(struct executor *x, struct pod *p)
+{
+        struct cringle_executor_event event = { .size = sizeof event, .type = CRINGLE_EVENT_POD_LOST, .pod = p->id };
+
+        tell(x, &event);
+}
+
+static void take_event(struct executor *x, struct pod *p, const struct wire_header *header, struct rec_cursor fields)
+{
+        struct cringle_executor_event event = {
+                .size = sizeof event, .pod = p->id, .state = { .size = sizeof event.state },
+        };
+        struct rec_cursor body;
+        struct wire_state state;
+
+        if (!rec_first(fields, WIRE_RUN_STATE, &body))
+                return;
+        wire_get_state(&body, &state);
+        executor_state(&state, &event.state);
+        event.container = rec_first(fields, WIRE_CONTAINER, &body) ? rec_get_str(&body) : "";
+        switch (header->type) {
+        case WIRE_EXITED:
+                event.type = CRINGLE_EVENT_EXITED;
+                break;
+        case WIRE_EXEC_EXITED:
+                event.type = CRINGLE_EVENT_EXEC_EXITED;
+                event.exec = rec_first(fields, WIRE_EXEC_ID, &body) ? rec_get_str(&body) : "";
+                event.timed_out = rec_first(fields, WIRE_TIMED_OUT, &body) && rec_get_u32(&body);
+                break;
+        default:
+                return;
+        }
+        tell(x, &event);
+}
+
+/* The ids we know of, as a list of the caller's. */
+static char **known_ids(struct executor *x, struct pod *p)
+{
+        const char *id;
+        char **list = NULL;
+        size_t at = 0;
+        void *value;
+
+        pthread_mutex_lock(&x->lock);
+        while (map_next(&p->containers, &at, &id, &value))
+                strv_add(&list, id, NULL);
+        pthread_mutex_unlock(&x->lock);
+        return list;
+}
+
+static void ask_what_was_missed(struct executor *x, struct pod *p)
+{
+        auto_strv ids = known_ids(x, p);
+
+        for (size_t i = 0; ids && ids[i]; i++) {
+                struct cringle_call call = call_within(NULL, 5 * NSEC_PER_SEC);
+                auto_client_message reply = { 0 };
+                auto_buf request = BUF_INIT;
+                struct rec_cursor fields, body;
+                struct wire_header exited = { .type = WIRE_EXITED };
+                struct wire_state state = { 0 };
+                struct rec_writer w;
+
+                if (wire_begin(&w, &request, WIRE_STATE, 1, NULL) < 0)
+                        return;
+                rec_add_str(&w, WIRE_CONTAINER, ids[i]);
+                if (client_call(p->run_dir, &call, &request, NULL, 0, &reply, &fields, NULL) < 0 ||
+                    !rec_first(fields, WIRE_RUN_STATE, &body))
+                        continue;
+                wire_get_state(&body, &state);
+                if (state.state == CRINGLE_RUN_EXITED) {
+                        auto_buf event = BUF_INIT;
+                        struct wire_header header;
+
+                        if (wire_begin(&w, &event, exited.type, 0, NULL) < 0)
+                                return;
+                        rec_add_str(&w, WIRE_CONTAINER, ids[i]);
+                        wire_put_state(&w, &state);
+                        if (rec_finish(&w) == 0 && wire_open(event.data, event.len, &header, &fields, NULL) == 0)
+                                take_event(x, p, &header, fields);
+                }
+        }
+}
+
+/* The connection of @p is at its end.  True: there is a new one. */
+static bool again(struct executor *x, struct pod *p)
+{
+        struct pollfd dead = { .fd = p->pidfd, .events = POLLIN };
+        struct cringle_call call = call_within(NULL, 5 * NSEC_PER_SEC);
+        int conn, pidfd;
+
+        /* A process that dies closes its sockets a moment before its pidfd tells. */
+        if (poll(&dead, 1, 1000) > 0 || p->closing)
+                return false;
+        conn = pods_watch(p->run_dir, &call, &pidfd, NULL);
+        if (conn < 0)
+                return false;
+        close(pidfd);
+        if (dup3(conn, p->conn, O_CLOEXEC) < 0) {
+                close(conn);
+                return false;
+        }
+        close(conn);
+        ask_what_was_missed(x, p);
+        return true;
+}
+
+static void hear(struct executor *x, struct pod *p)
+{
+        static char packet[WIRE_MAX];
+        struct epoll_event e = { .events = EPOLLIN, .data.ptr = p };
+        struct wire_header header;
+        struct rec_cursor fields;
+        size_t n = 0, n_fds = 0;
+
+        if (sock_recv(p->conn, packet, sizeof packet, &n, NULL, &n_fds, NULL) == 0 && n > 0) {
+                if (wire_open(packet, n, &header, &fields, NULL) == 0)
+                        take_event(x, p, &header, fields);
+                return;
+        }
+
+        epoll_ctl(x->epoll, EPOLL_CTL_DEL, p->conn, NULL);
+        if (!p->closing && again(x, p) && epoll_ctl(x->epoll, EPOLL_CTL_ADD, p->conn, &e) == 0)
+                return;
+        if (!p->closing)
+                tell_lost(x, p);
+        pod_unref(p);
+}
+
+static void *listen_main(void *data)
+{
+        struct executor *x = data;
+
+        for (;;) {
+                struct epoll_event e;
+
+                if (epoll_wait(x->epoll, &e, 1, -1) < 1)
+                        continue;
+                if (!e.data.ptr)
+                        return NULL;
+                hear(x, e.data.ptr);
+        }
+}
+
+int events_start(struct executor *x, struct cringle_err *err)
+{
+        struct epoll_event e = { .events = EPOLLIN };
+        int r;
+
+        x->epoll = epoll_create1(EPOLL_CLOEXEC);
+        x->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (x->epoll < 0 || x->wake < 0 || epoll_ctl(x->epoll, EPOLL_CTL_ADD, x->wake, &e) < 0)
+                return err_sys(err, "prepare to hear monitors");
+        r = pthread_create(&x->thread, NULL, listen_main, x);
+        if (r)
+                return err_sysno(err, r, "start a thread");
+        x->started = true;
+        return 0;
+}
+
+void events_stop(struct executor *x)
+{
+        if (!x->started)
+                return;
+        eventfd_write(x->wake, 1);
+        pthread_join(x->thread, NULL);
+        x->started = false;
+}
+
+int events_add(struct executor *x, struct pod *p, struct cringle_err *err)
+{
+        struct epoll_event e = { .events = EPOLLIN, .data.ptr = p };
+
+        atomic_fetch_add(&p->refs, 1);
+        if (epoll_ctl(x->epoll, EPOLL_CTL_ADD, p->conn, &e) < 0) {
+                err_sys(err, "hear the monitor");
+                pod_unref(p);
+                return -1;
+        }
+        return 0;
+}
