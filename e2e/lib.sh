@@ -477,7 +477,7 @@ cgroup_mounts() {
 }
 
 cringle() {
-        "$CLI_PROGRAM" --socket "$SOCKET" "$@"
+        "$CLI_PROGRAM" --config "$E2E_TMP/etc/config.yaml" --socket "$SOCKET" "$@"
 }
 
 crictl() {
