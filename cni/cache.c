@@ -115,14 +115,15 @@ int cni_attachment_new(const struct cni_network *net, const char *container, con
         return 0;
 }
 
-static int take_string(struct json_object *o, const char *name, bool needed, char **ret, struct cringle_err *err)
+/* These become parts of file names. */
+static int take_name(struct json_object *o, const char *name, char **ret, struct cringle_err *err)
 {
         const char *text = "";
 
         if (json_get_string(o, name, &text, err) < 0)
                 return -1;
-        if (!*text)
-                return needed ? err_set(err, CRINGLE_E_INVALID, "no '%s'", name) : 0;
+        if (!*text || strchr(text, '/'))
+                return err_set(err, CRINGLE_E_INVALID, "'%s' is '%.64s', no name", name, text);
         *ret = strdup(text);
         return *ret ? 0 : err_oom(err);
 }
@@ -144,7 +145,7 @@ static int check_args(struct json_object *args, struct cringle_err *err)
 static int attachment_of(struct json_object *o, struct cni_attachment **ret, struct cringle_err *err)
 {
         auto_of(cni_attachment) a = calloc(1, sizeof *a);
-        const char *kind = "", *config = "";
+        const char *kind = "", *config = "", *netns = "";
         struct json_object *args = NULL, *capabilities = NULL, *result = NULL;
 
         if (!a)
@@ -153,10 +154,9 @@ static int attachment_of(struct json_object *o, struct cni_attachment **ret, str
                 return -1;
         if (strcmp(kind, KIND) != 0)
                 return err_set(err, CRINGLE_E_INVALID, "'kind' is '%.32s', want " KIND, kind);
-        if (take_string(o, "networkName", true, &a->network, err) < 0 ||
-            take_string(o, "containerId", true, &a->container, err) < 0 ||
-            take_string(o, "ifName", true, &a->ifname, err) < 0 ||
-            take_string(o, "netns", false, &a->netns, err) < 0 || json_get_string(o, "config", &config, err) < 0 ||
+        if (take_name(o, "networkName", &a->network, err) < 0 || take_name(o, "containerId", &a->container, err) < 0 ||
+            take_name(o, "ifName", &a->ifname, err) < 0 || json_get_string(o, "netns", &netns, err) < 0 ||
+            json_get_string(o, "config", &config, err) < 0 ||
             json_get_array(o, "cniArgs", &args, err) < 0 || check_args(args, err) < 0 ||
             json_get_object(o, "capabilityArgs", &capabilities, err) < 0 ||
             json_get_object(o, "result", &result, err) < 0)
@@ -164,6 +164,9 @@ static int attachment_of(struct json_object *o, struct cni_attachment **ret, str
         a->config = decode(config, err);
         if (!a->config)
                 return err_wrap(err, "config");
+        a->netns = *netns ? strdup(netns) : NULL;
+        if (*netns && !a->netns)
+                return err_oom(err);
 
         a->args = json_object_get(args);
         a->capabilities = json_object_get(capabilities);
@@ -243,8 +246,7 @@ int cni_cache_drop(const char *cache_dir, const char *network, const char *conta
         return unlink(path) < 0 && errno != ENOENT ? err_sys(err, "remove %s", path) : 0;
 }
 
-int cni_cache_each(const char *cache_dir, int (*fn)(void *data, struct cni_attachment *a, struct cringle_err *err),
-                   void *data, struct cringle_err *err)
+int cni_cache_each(const char *cache_dir, cni_cache_fn fn, void *data, struct cringle_err *err)
 {
         auto_free char *dir = str_printf(err, "%s/results", cache_dir);
         int r = 0;
@@ -260,7 +262,7 @@ int cni_cache_each(const char *cache_dir, int (*fn)(void *data, struct cni_attac
                 auto_of(cni_attachment) a = NULL;
 
                 if (path && cni_attachment_read(path, &a, NULL) == 1)
-                        r = fn(data, a, err);
+                        r = fn(data, &a, err);
         }
         closedir(d);
         return r;

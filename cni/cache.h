@@ -53,6 +53,8 @@ int cni_cache_get(const char *cache_dir, const char *network, const char *contai
 int cni_cache_drop(const char *cache_dir, const char *network, const char *container, const char *ifname,
                    struct cringle_err *err);
 
+/* @a may be stolen. */
+typedef int (*cni_cache_fn)(void *data, struct cni_attachment **a, struct cringle_err *err);
+
 /* Call @fn for each attachment in the cache that can be read; those that cannot are passed over. */
-int cni_cache_each(const char *cache_dir, int (*fn)(void *data, struct cni_attachment *a, struct cringle_err *err),
-                   void *data, struct cringle_err *err);
+int cni_cache_each(const char *cache_dir, cni_cache_fn fn, void *data, struct cringle_err *err);

@@ -86,6 +86,7 @@ static int check_type(const char *what, const char *type, struct cringle_err *er
 static int take_plugin(struct cni_plugin *p, struct json_object *config, struct cringle_err *err)
 {
         struct json_object *ignored, *ipam = NULL;
+        const char *ipam_type = "";
         int r = json_get_string(config, "type", &p->type, err);
 
         if (r == 0)
@@ -95,14 +96,10 @@ static int take_plugin(struct cni_plugin *p, struct json_object *config, struct 
             json_get_object(config, "ipam", &ipam, err) < 0)
                 return -1;
 
-        if (ipam) {
-                if (json_get_string(ipam, "type", &p->ipam, err) < 0)
-                        return err_wrap(err, "ipam");
-                if (p->ipam && !*p->ipam)
-                        p->ipam = NULL;
-                if (p->ipam && check_type("ipam type", p->ipam, err) < 0)
-                        return -1;
-        }
+        if (ipam && json_get_string(ipam, "type", &ipam_type, err) < 0)
+                return err_wrap(err, "ipam");
+        if (*ipam_type && check_type("ipam type", ipam_type, err) < 0)
+                return -1;
         p->config = config;
         return 0;
 }

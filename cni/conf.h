@@ -22,7 +22,6 @@
 
 struct cni_plugin {
         const char *type;               /* borrowed from `config`; a plain file name */
-        const char *ipam;               /* the plugin it runs for addresses; NULL: none known */
         struct json_object *config;     /* as it stands in the list */
 };
 

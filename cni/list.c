@@ -319,10 +319,9 @@ int cni_settle(const char *const *bin_dirs, struct cni_network *net, const struc
 int cni_find_all(const char *const *bin_dirs, const struct cni_network *net, struct cringle_err *err)
 {
         for (size_t i = 0; i < net->n_plugins; i++) {
-                auto_free char *plugin = NULL, *ipam = NULL;
+                auto_free char *path = NULL;
 
-                if (cni_find(bin_dirs, net->plugins[i].type, &plugin, err) < 0 ||
-                    (net->plugins[i].ipam && cni_find(bin_dirs, net->plugins[i].ipam, &ipam, err) < 0))
+                if (cni_find(bin_dirs, net->plugins[i].type, &path, err) < 0)
                         return err_wrap(err, "network %s", net->name);
         }
         return 0;

@@ -54,5 +54,5 @@ int cni_status(const char *const *bin_dirs, const struct cni_network *net, const
 int cni_settle(const char *const *bin_dirs, struct cni_network *net, const struct cringle_call *call,
                struct cringle_err *err);
 
-/* That the program of each plugin, and of those that give its addresses, is there. */
+/* That the program of each plugin is there.  What these run in turn is theirs to find. */
 int cni_find_all(const char *const *bin_dirs, const struct cni_network *net, struct cringle_err *err);
