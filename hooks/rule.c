@@ -2,11 +2,15 @@
  * A hook from a file or from the YAML; see rule.h.
  */
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "agent/base/json.h"
 #include "hooks/rule.h"
+
+#define PATTERN_MAX 1024                /* bytes; groups nest no deeper, and the compiler of patterns recurses */
+#define PATTERN_COPIES 32767
 
 static const char *const stage_names[STAGES] = {
         [STAGE_PRESTART] = "prestart",
@@ -31,12 +35,49 @@ int stage_of(const char *name)
         return -1;
 }
 
+/*
+ * The C library copies what is repeated: "((a{99}){99}){99}" and thirty times "(...)+"
+ * around each other take all memory.  And a back-reference makes matching exponential.
+ */
+static int check_pattern(const char *text, struct cringle_err *err)
+{
+        size_t copies = 1;
+
+        if (strlen(text) > PATTERN_MAX)
+                return err_set(err, CRINGLE_E_INVALID, "a pattern of more than %d bytes", PATTERN_MAX);
+        for (const char *at = text; *at; at++) {
+                if (*at == '\\') {
+                        if (isdigit((unsigned char) at[1]))
+                                return err_set(err, CRINGLE_E_INVALID, "pattern '%.200s': back-references are not supported",
+                                               text);
+                        at += at[1] != '\0';
+                } else if (*at == ')' && at[1] == '+') {
+                        copies *= 2;
+                } else if (*at == '{') {
+                        const char *comma = at + 1 + strspn(at + 1, "0123456789");
+                        unsigned long least = strtoul(at + 1, NULL, 10);
+                        unsigned long most = *comma == ',' ? strtoul(comma + 1, NULL, 10) : 0;
+
+                        if (least > PATTERN_COPIES || most > PATTERN_COPIES)
+                                copies = PATTERN_COPIES + 1;
+                        else
+                                copies *= most > least ? most : least ? least : 1;
+                }
+                if (copies > PATTERN_COPIES)
+                        return err_set(err, CRINGLE_E_INVALID, "pattern '%.200s' repeats too much", text);
+        }
+        return 0;
+}
+
 int patterns_add(struct patterns *p, const char *text, struct cringle_err *err)
 {
-        regex_t *grown = realloc(p->compiled, (p->n + 1) * sizeof *grown);
+        regex_t *grown;
         char why[128];
         int r;
 
+        if (check_pattern(text, err) < 0)
+                return -1;
+        grown = realloc(p->compiled, (p->n + 1) * sizeof *grown);
         if (!grown)
                 return err_oom(err);
         p->compiled = grown;
@@ -45,8 +86,12 @@ int patterns_add(struct patterns *p, const char *text, struct cringle_err *err)
                 regerror(r, &grown[p->n], why, sizeof why);
                 return err_set(err, CRINGLE_E_INVALID, "pattern '%.200s': %s", text, why);
         }
+        if (strv_add(&p->texts, text, err) < 0) {
+                regfree(&grown[p->n]);
+                return -1;
+        }
         p->n++;
-        return strv_add(&p->texts, text, err);
+        return 0;
 }
 
 bool patterns_match(const struct patterns *p, const char *value)
@@ -93,12 +138,12 @@ static bool any_holds(const struct rule *r, const struct rule_subject *s)
 /* Everything that is said must hold, and something must be said. */
 static bool all_hold(const struct rule *r, const struct rule_subject *s)
 {
-        bool said = r->always == 1 || r->has_bind_mounts >= 0 || r->annotation_values.n || r->commands.n ||
+        bool said = r->always == 1 || r->has_bind_mounts == 1 || r->annotation_values.n || r->commands.n ||
                     r->namespaces.n || r->images.n;
 
-        if (!said || r->always == 0)
+        if (!said || r->always == 0 || r->has_bind_mounts == 0)
                 return false;
-        if (r->has_bind_mounts >= 0 && r->has_bind_mounts != s->has_bind_mounts)
+        if (r->has_bind_mounts == 1 && !s->has_bind_mounts)
                 return false;
         for (size_t i = 0; i < r->annotation_values.n; i++)
                 if (!annotation_fits(r, i, s->annotations))
@@ -161,7 +206,7 @@ int rule_describe(const struct rule *r, struct buf *b, struct cringle_err *err)
         if (r->always >= 0 && buf_printf(b, err, r->always ? "always" : "never") < 0)
                 return -1;
         if (r->has_bind_mounts >= 0 &&
-            buf_printf(b, err, "%sbind mounts %s", b->len ? ", " : "", r->has_bind_mounts ? "yes" : "no") < 0)
+            buf_printf(b, err, "%s%s", b->len ? ", " : "", r->has_bind_mounts ? "bind mounts" : "never") < 0)
                 return -1;
         for (size_t i = 0; i < r->annotation_values.n; i++)
                 if (buf_printf(b, err, "%sannotation %s=%s", b->len ? ", " : "",
@@ -170,6 +215,8 @@ int rule_describe(const struct rule *r, struct buf *b, struct cringle_err *err)
         if (describe_list(b, "namespace ", &r->namespaces, err) < 0 || describe_list(b, "image ", &r->images, err) < 0 ||
             describe_list(b, "command ", &r->commands, err) < 0)
                 return -1;
+        if (b->len == 0)
+                return r->error ? 0 : buf_add_str(b, "never", err);
         return r->combine == COMBINE_OR ? buf_add_str(b, " (any)", err) : 0;
 }
 

@@ -5,7 +5,9 @@
  *
  * Both kinds end as OCI hooks in a container's specification.  Conditions are POSIX
  * extended regular expressions, unanchored, compiled when the rule is made: a pattern
- * that does not compile refuses the rule.
+ * that does not compile refuses the rule.  So does one that would take more than a
+ * moment or a page to compile or to match: what they are matched against is written by
+ * whoever may make a pod.
  */
 
 #include <regex.h>
@@ -52,7 +54,7 @@ struct rule {
 
         enum combine combine;
         int always;                     /* -1: not said; 0 never matches */
-        int has_bind_mounts;            /* -1: not said */
+        int has_bind_mounts;            /* -1: not said; 0 never matches */
         struct patterns annotation_keys, annotation_values;     /* pairs; keys empty in 0.1.0: any key */
         struct patterns commands, namespaces, images;
 
@@ -73,7 +75,7 @@ bool rule_matches(const struct rule *r, const struct rule_subject *s);
 /* Append it to the hooks of @spec; @timeout in seconds for a rule that names none. */
 int rule_add_to(const struct rule *r, struct json_object *spec, int64_t timeout, struct cringle_err *err);
 
-/* The conditions in one line; appends. */
+/* The conditions in one line, into the empty @ret. */
 int rule_describe(const struct rule *r, struct buf *ret, struct cringle_err *err);
 
 void rule_done(struct rule *r);
