@@ -14,6 +14,41 @@
 void adjust_done(struct adjust *a)
 {
         map_done(&a->owners, NULL);
+        a->taken = strv_free(a->taken);
+        json_object_put(a->before);
+        a->before = NULL;
+}
+
+int adjust_begin(struct adjust *a, const char *hook, bool ignore, struct cringle_err *err)
+{
+        json_object_put(a->before);
+        a->before = NULL;
+        a->taken = strv_free(a->taken);
+        a->hook = hook;
+        a->ignore = ignore;
+        if (ignore && json_object_deep_copy(a->spec, &a->before, NULL) < 0)
+                return err_oom(err);
+        return 0;
+}
+
+int adjust_undo(struct adjust *a, struct cringle_err *err)
+{
+        struct lh_entry *entry;
+
+        for (char **field = a->taken; field && *field; field++)
+                map_take(&a->owners, *field);
+        while ((entry = lh_table_head(json_object_get_object(a->spec))))
+                json_object_object_del(a->spec, lh_entry_k(entry));
+        json_object_object_foreach(a->before, key, value) {
+                if (json_set(a->spec, key, json_object_get(value), err) < 0)
+                        return -1;
+        }
+        return 0;
+}
+
+static int refuse_null(const char *what, struct cringle_err *err)
+{
+        return err_set(err, CRINGLE_E_INVALID, "%s: NULL where a value is needed", what);
 }
 
 /* Take the field "@what @name" for the hook that adjusts now. */
@@ -24,9 +59,13 @@ static int own(struct adjust *a, const char *what, const char *name, struct crin
 
         if (!field)
                 return -1;
-        if (owner && strcmp(owner, a->hook) != 0)
+        if (owner && strcmp(owner, a->hook) == 0)
+                return 0;
+        if (owner)
                 return err_set(err, CRINGLE_E_PRECONDITION, "%s is set by hook %s already, hook %s may not set it too",
                                field, owner, a->hook);
+        if (strv_add(&a->taken, field, err) < 0)
+                return -1;
         return map_put(&a->owners, field, (void *) a->hook, err);
 }
 
@@ -64,11 +103,14 @@ const char *spec_env(struct json_object *spec, const char *name)
 
 int adjust_env(struct adjust *a, const char *name, const char *value, struct cringle_err *err)
 {
-        struct json_object *process = process_of(a, err);
-        struct json_object *env = process ? json_need_array(process, "env", err) : NULL;
-        auto_free char *text = str_printf(err, "%s=%s", name, value);
-        struct json_object *entry;
+        struct json_object *process, *env, *entry;
+        auto_free char *text = NULL;
 
+        if (!name || !value)
+                return refuse_null("variable", err);
+        process = process_of(a, err);
+        env = process ? json_need_array(process, "env", err) : NULL;
+        text = str_printf(err, "%s=%s", name, value);
         if (!env || !text)
                 return -1;
         if (!*name || strpbrk(name, "=\n"))
@@ -114,38 +156,75 @@ static int split_options(const char *options, char ***ret, struct cringle_err *e
         return 0;
 }
 
+/* Where a mount on @target belongs: before the first that lies below it, which it would hide. */
+static size_t place_for(struct json_object *mounts, const char *target)
+{
+        size_t n = json_object_array_length(mounts), len = strlen(target);
+
+        for (size_t i = 0; i < n; i++) {
+                const char *at = "";
+
+                json_get_string(json_object_array_get_idx(mounts, i), "destination", &at, NULL);
+                if (strncmp(at, target, len) == 0 && at[len] == '/')
+                        return i;
+        }
+        return n;
+}
+
+/* Add @mount, or put it in the place of the one on the same target.  Takes @mount, also on failure. */
+static int put_mount(struct json_object *mounts, const char *target, struct json_object *mount, struct cringle_err *err)
+{
+        size_t n = json_object_array_length(mounts), at = find_mount(mounts, target);
+
+        if (at == n) {
+                at = place_for(mounts, target);
+                for (size_t i = n; i > at; i--)         /* the others move up by one */
+                        if (json_object_array_put_idx(mounts, i, json_object_get(json_object_array_get_idx(mounts, i - 1))) < 0) {
+                                json_object_put(mount);
+                                return err_oom(err);
+                        }
+        }
+        if (json_object_array_put_idx(mounts, at, mount) < 0) {
+                json_object_put(mount);
+                return err_oom(err);
+        }
+        return 0;
+}
+
 int adjust_mount(struct adjust *a, const char *source, const char *target, const char *options,
                  struct cringle_err *err)
 {
-        struct json_object *mounts = json_need_array(a->spec, "mounts", err);
+        struct json_object *mounts;
         auto_json m = json_object_new_object();
         auto_strv list = NULL;
-        size_t at;
 
-        if (!mounts || !m)
+        if (!source || !target)
+                return refuse_null("mount", err);
+        mounts = json_need_array(a->spec, "mounts", err);
+        if (!mounts)
+                return -1;
+        if (!m)
                 return err_oom(err);
         if (!path_is_clean(source) || !path_is_clean(target) || !target[1])
                 return err_set(err, CRINGLE_E_INVALID, "mount of '%.200s' on '%.200s': not clean absolute paths", source,
                                target);
-        if (own(a, "mount", target, err) < 0 || split_options(options, &list, err) < 0)
+        if (own(a, "mount", target, err) < 0 || split_options(options ? options : "", &list, err) < 0)
                 return -1;
         if (json_set_string(m, "destination", target, err) < 0 || json_set_string(m, "type", "bind", err) < 0 ||
             json_set_string(m, "source", source, err) < 0 ||
             json_set_strv(m, "options", (const char *const *) list, err) < 0)
                 return -1;
-
-        at = find_mount(mounts, target);
-        if (json_object_array_put_idx(mounts, at, m) < 0)
-                return err_oom(err);
-        m = NULL;               /* the array has it */
-        return 0;
+        return put_mount(mounts, target, steal(&m), err);
 }
 
 int adjust_drop_mount(struct adjust *a, const char *target, struct cringle_err *err)
 {
-        struct json_object *mounts = json_need_array(a->spec, "mounts", err);
+        struct json_object *mounts;
         size_t at;
 
+        if (!target)
+                return refuse_null("mount", err);
+        mounts = json_need_array(a->spec, "mounts", err);
         if (!mounts || own(a, "mount", target, err) < 0)
                 return -1;
         at = find_mount(mounts, target);
@@ -155,17 +234,43 @@ int adjust_drop_mount(struct adjust *a, const char *target, struct cringle_err *
         return 0;
 }
 
-static int add_device_rule(struct adjust *a, char type, const struct stat *st, const char *access,
+/* Remove what @array has with the member @name being @value. */
+static void drop_named(struct json_object *array, const char *name, const char *value)
+{
+        for (size_t i = json_object_array_length(array); i-- > 0;) {
+                const char *found = NULL;
+
+                if (json_get_string(json_object_array_get_idx(array, i), name, &found, NULL) == 1 &&
+                    strcmp(found, value) == 0)
+                        json_object_array_del_idx(array, i, 1);
+        }
+}
+
+static int add_node(struct json_object *devices, const char *path, const char *type, const struct stat *st,
+                    struct cringle_err *err)
+{
+        auto_json d = json_object_new_object();
+
+        if (!d)
+                return err_oom(err);
+        if (json_set_string(d, "path", path, err) < 0 || json_set_string(d, "type", type, err) < 0 ||
+            json_set_int(d, "major", major(st->st_rdev), err) < 0 ||
+            json_set_int(d, "minor", minor(st->st_rdev), err) < 0 ||
+            json_set_int(d, "fileMode", st->st_mode & 07777, err) < 0 || json_set_int(d, "uid", st->st_uid, err) < 0 ||
+            json_set_int(d, "gid", st->st_gid, err) < 0)
+                return -1;
+        drop_named(devices, "path", path);
+        return json_add(devices, steal(&d), err);
+}
+
+static int add_device_rule(struct json_object *rules, const char *type, const struct stat *st, const char *access,
                            struct cringle_err *err)
 {
-        struct json_object *linux_ = json_need_object(a->spec, "linux", err);
-        struct json_object *resources = linux_ ? json_need_object(linux_, "resources", err) : NULL;
-        struct json_object *rules = resources ? json_need_array(resources, "devices", err) : NULL;
         auto_json rule = json_object_new_object();
 
-        if (!rules || !rule)
+        if (!rule)
                 return err_oom(err);
-        if (json_set_bool(rule, "allow", true, err) < 0 || json_set_string(rule, "type", (char[]) { type, 0 }, err) < 0 ||
+        if (json_set_bool(rule, "allow", true, err) < 0 || json_set_string(rule, "type", type, err) < 0 ||
             json_set_int(rule, "major", major(st->st_rdev), err) < 0 ||
             json_set_int(rule, "minor", minor(st->st_rdev), err) < 0 || json_set_string(rule, "access", access, err) < 0)
                 return -1;
@@ -175,36 +280,43 @@ static int add_device_rule(struct adjust *a, char type, const struct stat *st, c
 int adjust_device(struct adjust *a, const char *host_path, const char *container_path, const char *access,
                   struct cringle_err *err)
 {
-        struct json_object *linux_ = json_need_object(a->spec, "linux", err);
-        struct json_object *devices = linux_ ? json_need_array(linux_, "devices", err) : NULL;
-        auto_json d = json_object_new_object();
+        struct json_object *linux_, *devices, *resources, *rules;
+        const char *type;
         struct stat st;
-        char type;
 
-        if (!devices || !d)
-                return err_oom(err);
+        if (!host_path || !container_path || !access)
+                return refuse_null("device", err);
+        linux_ = json_need_object(a->spec, "linux", err);
+        devices = linux_ ? json_need_array(linux_, "devices", err) : NULL;
+        resources = devices ? json_need_object(linux_, "resources", err) : NULL;
+        rules = resources ? json_need_array(resources, "devices", err) : NULL;
+        if (!rules)
+                return -1;
         if (!path_is_clean(container_path) || strspn(access, "rwm") != strlen(access) || !*access)
-                return err_set(err, CRINGLE_E_INVALID, "device %.200s with access '%.16s'", container_path, access);
+                return err_set(err, CRINGLE_E_INVALID, "device '%.200s' with access '%.16s': want a clean absolute path, "
+                               "and some of r, w, m", container_path, access);
         if (stat(host_path, &st) < 0)
-                return err_sys(err, "device %s", host_path);
+                return err_sys(err, "device %.200s", host_path);
         if (!S_ISCHR(st.st_mode) && !S_ISBLK(st.st_mode))
-                return err_set(err, CRINGLE_E_INVALID, "%s is not a device", host_path);
+                return err_set(err, CRINGLE_E_INVALID, "%.200s is not a device", host_path);
         if (own(a, "device", container_path, err) < 0)
                 return -1;
 
-        type = S_ISCHR(st.st_mode) ? 'c' : 'b';
-        if (json_set_string(d, "path", container_path, err) < 0 || json_set_string(d, "type", (char[]) { type, 0 }, err) < 0 ||
-            json_set_int(d, "major", major(st.st_rdev), err) < 0 || json_set_int(d, "minor", minor(st.st_rdev), err) < 0 ||
-            json_set_int(d, "fileMode", st.st_mode & 07777, err) < 0 || json_set_int(d, "uid", st.st_uid, err) < 0 ||
-            json_set_int(d, "gid", st.st_gid, err) < 0 || json_add(devices, steal(&d), err) < 0)
+        type = S_ISCHR(st.st_mode) ? "c" : "b";
+        if (add_node(devices, container_path, type, &st, err) < 0)
                 return -1;
-        return add_device_rule(a, type, &st, access, err);
+        return add_device_rule(rules, type, &st, access, err);
 }
 
 int adjust_annotation(struct adjust *a, const char *key, const char *value, struct cringle_err *err)
 {
-        struct json_object *annotations = json_need_object(a->spec, "annotations", err);
+        struct json_object *annotations;
 
+        if (!key || !value)
+                return refuse_null("annotation", err);
+        if (!*key)
+                return err_set(err, CRINGLE_E_INVALID, "annotation without a key");
+        annotations = json_need_object(a->spec, "annotations", err);
         if (!annotations || own(a, "annotation", key, err) < 0)
                 return -1;
         return json_set_string(annotations, key, value, err);
@@ -216,43 +328,70 @@ int adjust_args(struct adjust *a, const char *const *args, struct cringle_err *e
 
         if (!process)
                 return -1;
-        if (!args || !args[0])
+        if (!args || !args[0] || !*args[0])
                 return err_set(err, CRINGLE_E_INVALID, "empty arguments");
         if (own(a, "process", "arguments", err) < 0)
                 return -1;
         return json_set_strv(process, "args", args, err);
 }
 
+static bool is_rlimit(const char *type)
+{
+        static const char *const known[] = {
+                "RLIMIT_AS", "RLIMIT_CORE", "RLIMIT_CPU", "RLIMIT_DATA", "RLIMIT_FSIZE", "RLIMIT_LOCKS", "RLIMIT_MEMLOCK",
+                "RLIMIT_MSGQUEUE", "RLIMIT_NICE", "RLIMIT_NOFILE", "RLIMIT_NPROC", "RLIMIT_RSS", "RLIMIT_RTPRIO",
+                "RLIMIT_RTTIME", "RLIMIT_SIGPENDING", "RLIMIT_STACK", NULL
+        };
+
+        return strv_has(known, type);
+}
+
 int adjust_rlimit(struct adjust *a, const char *type, uint64_t soft, uint64_t hard, struct cringle_err *err)
 {
-        struct json_object *process = process_of(a, err);
-        struct json_object *limits = process ? json_need_array(process, "rlimits", err) : NULL;
+        struct json_object *process, *limits;
         auto_json l = json_object_new_object();
 
-        if (!limits || !l)
+        if (!type)
+                return refuse_null("rlimit", err);
+        process = process_of(a, err);
+        limits = process ? json_need_array(process, "rlimits", err) : NULL;
+        if (!limits)
+                return -1;
+        if (!l)
                 return err_oom(err);
-        if (!str_starts(type, "RLIMIT_") || soft > hard)
-                return err_set(err, CRINGLE_E_INVALID, "rlimit %.32s: soft %llu, hard %llu", type,
+        if (!is_rlimit(type))
+                return err_set(err, CRINGLE_E_INVALID, "unknown rlimit '%.32s'", type);
+        if (soft > hard)
+                return err_set(err, CRINGLE_E_INVALID, "%s: soft limit %llu is above the hard one, %llu", type,
                                (unsigned long long) soft, (unsigned long long) hard);
         if (own(a, "rlimit", type, err) < 0)
                 return -1;
         if (json_set_string(l, "type", type, err) < 0 || json_set(l, "soft", json_object_new_uint64(soft), err) < 0 ||
             json_set(l, "hard", json_object_new_uint64(hard), err) < 0)
                 return -1;
+        drop_named(limits, "type", type);
         return json_add(limits, steal(&l), err);
 }
 
 int adjust_oci_hook(struct adjust *a, const char *stage, const char *path, const char *const *args,
                     const char *const *env, int timeout, struct cringle_err *err)
 {
-        struct rule r = { .path = (char *) path, .args = (char **) args, .env = (char **) env, .timeout = timeout };
-        int number = stage_of(stage);
+        struct rule r = { .origin = (char *) a->hook, .path = (char *) path, .env = (char **) env, .timeout = timeout,
+                          .ignore = a->ignore };
+        int number;
 
+        if (!stage || !path)
+                return refuse_null("OCI hook", err);
+        number = stage_of(stage);
         if (number < 0)
-                return err_set(err, CRINGLE_E_INVALID, "unknown stage '%.64s'", stage);
+                return err_set(err, CRINGLE_E_INVALID, "OCI hook: unknown stage '%.64s'", stage);
         if (*path != '/' || timeout < 0)
                 return err_set(err, CRINGLE_E_INVALID, "OCI hook '%.200s': no absolute path, or a negative time limit", path);
+        for (size_t i = 0; env && env[i]; i++)
+                if (env[i][0] == '=' || !strchr(env[i], '='))
+                        return err_set(err, CRINGLE_E_INVALID, "OCI hook %.200s: '%.100s' is not NAME=VALUE", path, env[i]);
+        if (args && args[0])
+                r.args = (char **) args;
         r.stages = 1u << number;
-        r.origin = (char *) a->hook;
-        return rule_add_to(&r, a->spec, 0, err);
+        return rule_add_to(&r, a->spec, a->timeout, err);
 }

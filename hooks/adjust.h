@@ -5,7 +5,9 @@
  *
  * A field is named by what it is ("env HTTP_PROXY", "mount /etc/localtime"); the first
  * hook that touches it owns it.  The specification's own content belongs to nobody
- * and may be replaced.
+ * and may be replaced.  What a hook has adjusted counts as a whole: when it fails and is
+ * ignored, all of it is taken back.  Values come from plugins and are checked here, where
+ * the plugin can be named, NULL included.
  */
 
 #include "agent/base/json.h"
@@ -13,13 +15,24 @@
 
 struct adjust {
         struct json_object *spec;       /* borrowed */
+        int64_t timeout;                /* seconds, for OCI hooks that are added without one */
         struct map owners;              /* field -> the owner's name, borrowed */
+
         const char *hook;               /* who adjusts now */
+        bool ignore;                    /* his policy */
+        char **taken;                   /* fields that are his */
+        struct json_object *before;     /* the specification as he found it; NULL unless he is ignored when he fails */
 };
 
-#define ADJUST_INIT(tree) { .spec = (tree) }
+#define ADJUST_INIT(tree, seconds) { .spec = (tree), .timeout = (seconds) }
 
 void adjust_done(struct adjust *a);
+
+/* From here on it is @hook (borrowed until adjust_done()) who adjusts; @ignore: adjust_undo() will be wanted if it fails. */
+int adjust_begin(struct adjust *a, const char *hook, bool ignore, struct cringle_err *err);
+
+/* Take back what was adjusted since adjust_begin(), which was told to @ignore. */
+int adjust_undo(struct adjust *a, struct cringle_err *err);
 
 int adjust_env(struct adjust *a, const char *name, const char *value, struct cringle_err *err);
 int adjust_mount(struct adjust *a, const char *source, const char *target, const char *options,

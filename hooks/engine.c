@@ -15,11 +15,14 @@
 #include "hooks/hooks.h"
 #include "hooks/rule.h"
 
+#define SPEC_MAX (16 << 20)
+
 struct hooks {
         struct host *host;
         pthread_mutex_t lock;           /* guards everything below */
         char **dirs;
         uint64_t stamp;                 /* of the directories when they were read */
+        bool settled;                   /* an equal stamp means that nothing has changed */
         struct rules files;             /* from hooks.d */
         struct rules yaml;
         int64_t timeout;                /* seconds, for rules that name none */
@@ -81,26 +84,66 @@ static int read_config(const struct config *config, struct rules *ret, struct cr
         return 0;
 }
 
-/* Directories are read again when they changed; a failure keeps what was known.  The lock is held. */
+static const struct rule *rule_named(const struct rules *rules, const char *name)
+{
+        for (size_t i = 0; i < rules->n; i++)
+                if (strcmp(rules->list[i].name, name) == 0)
+                        return &rules->list[i];
+
+        return NULL;
+}
+
+/* @fresh takes the place of @rules; a hook that was there before keeps its count. */
+static void replace(struct rules *rules, struct rules *fresh)
+{
+        for (size_t i = 0; i < fresh->n; i++) {
+                const struct rule *old = rule_named(rules, fresh->list[i].name);
+
+                if (old)
+                        fresh->list[i].matches = old->matches;
+        }
+        rules_done(rules);
+        *rules = *fresh;
+        *fresh = (struct rules) { 0 };
+}
+
+/* Each new error is told once, not at each container. */
+static bool is_told(const struct rules *rules, const struct rule *r)
+{
+        const struct rule *old = rule_named(rules, r->name);
+
+        return old && str_equal(old->origin, r->origin) && str_equal(old->error, r->error);
+}
+
+/*
+ * Directories are read again when they changed; a failure keeps what was known.  While a
+ * file has an error they are read each time: what it misses, such as the program it
+ * names, may come without a change of theirs.  The lock is held.
+ */
 static void look_at_dirs(struct hooks *h)
 {
-        uint64_t stamp = dir_stamp((const char *const *) h->dirs);
+        bool settled;
+        uint64_t stamp = dir_stamp((const char *const *) h->dirs, &settled);
         struct cringle_err err = CRINGLE_ERR_INIT;
         struct rules fresh = { 0 };
 
-        if (stamp == h->stamp)
+        if (h->settled && stamp == h->stamp)
                 return;
         if (dir_read((const char *const *) h->dirs, &fresh, &err) < 0) {
                 log_warning("hooks.d: %s; going on with what was read before", err.text);
                 rules_done(&fresh);
                 return;
         }
-        for (size_t i = 0; i < fresh.n; i++)
-                if (fresh.list[i].error)
+        for (size_t i = 0; i < fresh.n; i++) {
+                if (!fresh.list[i].error)
+                        continue;
+                settled = false;
+                if (!is_told(&h->files, &fresh.list[i]))
                         log_warning("hook %s is not in force: %s", fresh.list[i].origin, fresh.list[i].error);
-        rules_done(&h->files);
-        h->files = fresh;
+        }
+        replace(&h->files, &fresh);
         h->stamp = stamp;
+        h->settled = settled;
 }
 
 int hooks_reload(struct hooks *h, const struct config *config, struct cringle_err *err)
@@ -114,12 +157,11 @@ int hooks_reload(struct hooks *h, const struct config *config, struct cringle_er
         }
 
         pthread_mutex_lock(&h->lock);
-        rules_done(&h->yaml);
-        h->yaml = yaml;
+        replace(&h->yaml, &yaml);
         strv_free(h->dirs);
         h->dirs = steal(&dirs);
         h->timeout = whole_seconds(config->hooks.timeout);
-        h->stamp = 0;
+        h->settled = false;
         look_at_dirs(h);
         pthread_mutex_unlock(&h->lock);
         return 0;
@@ -289,23 +331,31 @@ static bool may_refuse(int point)
         return point <= CRINGLE_CONTAINER_STARTED;
 }
 
-/* process.args of @spec as a list, the caller's. */
+/* process.args of @spec as a list, the caller's; NULL: none. */
 static char **args_of(struct json_object *spec)
 {
         struct json_object *process;
         char **args = NULL;
 
-        if (spec && json_get_object(spec, "process", &process, NULL) == 1)
+        if (json_get_object(spec, "process", &process, NULL) == 1)
                 json_get_strv(process, "args", &args, NULL);
         return args;
 }
 
-static int call_hook(struct hooks *h, const struct host_hook *hook, int point, const struct hooks_subject *s,
-                     struct adjust *adjust, const struct cringle_call *outer, struct cringle_err *err)
+/* The same of a container that has been made; NULL also when its bundle is gone. */
+static char **args_of_bundle(const char *bundle)
+{
+        auto_free char *path = str_printf(NULL, "%s/config.json", bundle);
+        auto_json spec = NULL;
+
+        return path && json_read(path, SPEC_MAX, &spec, NULL) == 0 ? args_of(spec) : NULL;
+}
+
+static int call_hook(const struct host_hook *hook, int point, const struct hooks_subject *s, struct adjust *adjust,
+                     char **args, const struct cringle_call *outer, struct cringle_err *err)
 {
         struct cringle_call call = call_within(outer, hook->timeout);
         struct event_host host = { .subject = s, .adjust = adjust };
-        auto_strv args = args_of(adjust ? adjust->spec : NULL);
         struct cringle_event ev = {
                 .size = sizeof ev,
                 .point = point,
@@ -336,23 +386,32 @@ static int call_hook(struct hooks *h, const struct host_hook *hook, int point, c
                 .host = &host,
         };
 
-        if (adjust)
-                adjust->hook = hook->name;
         if (hook->ops->run(hook->self, &ev, err) < 0)
-                return err_wrap(err, "hook %s at %s", hook->name, points[point]);
+                return err_wrap(err, "hook at %s", points[point]);      /* the host has put its name there */
         return 0;
 }
 
-static int run_native(struct hooks *h, int point, const struct hooks_subject *s, struct adjust *adjust,
-                      const struct cringle_call *call, struct cringle_err *err)
+static bool wants(const struct host_hook *hook, int point)
 {
+        return hook->ops->points & CRINGLE_AT(point);
+}
+
+int hooks_run(struct hooks *h, int point, const struct hooks_subject *subject, const struct cringle_call *call,
+              struct cringle_err *err)
+{
+        auto_strv args = NULL;
+        bool looked = !subject->bundle;
+
         for (size_t i = 0; i < host_hooks(h->host); i++) {
                 struct host_hook hook = host_hook(h->host, i);
                 struct cringle_err why = CRINGLE_ERR_INIT;
 
-                if (!(hook.ops->points & CRINGLE_AT(point)))
+                if (!wants(&hook, point))
                         continue;
-                if (call_hook(h, &hook, point, s, adjust, call, &why) == 0)
+                if (!looked)
+                        args = args_of_bundle(subject->bundle);
+                looked = true;
+                if (call_hook(&hook, point, subject, NULL, args, call, &why) == 0)
                         continue;
                 if (hook.fail && may_refuse(point)) {
                         if (err)
@@ -364,10 +423,32 @@ static int run_native(struct hooks *h, int point, const struct hooks_subject *s,
         return 0;
 }
 
-int hooks_run(struct hooks *h, int point, const struct hooks_subject *subject, const struct cringle_call *call,
-              struct cringle_err *err)
+/* The native hooks at CRINGLE_CONTAINER_CREATE. */
+static int run_adjusting(struct hooks *h, const struct hooks_subject *s, struct adjust *adjust,
+                         const struct cringle_call *call, struct cringle_err *err)
 {
-        return run_native(h, point, subject, NULL, call, err);
+        for (size_t i = 0; i < host_hooks(h->host); i++) {
+                struct host_hook hook = host_hook(h->host, i);
+                struct cringle_err why = CRINGLE_ERR_INIT;
+                auto_strv args = NULL;
+
+                if (!wants(&hook, CRINGLE_CONTAINER_CREATE))
+                        continue;
+                args = args_of(adjust->spec);           /* as the hooks before it have left them */
+                if (adjust_begin(adjust, hook.name, !hook.fail, err) < 0)
+                        return -1;
+                if (call_hook(&hook, CRINGLE_CONTAINER_CREATE, s, adjust, args, call, &why) == 0)
+                        continue;
+                if (hook.fail) {
+                        if (err)
+                                *err = why;
+                        return -1;
+                }
+                if (adjust_undo(adjust, err) < 0)
+                        return -1;
+                log_warning("%s; ignored", why.text);
+        }
+        return 0;
 }
 
 /* The pod's annotations as pairs; the caller's, their strings borrowed. */
@@ -378,6 +459,16 @@ static struct cringle_pair *annotations_of(const Cri__PodSandboxConfig *pod)
         for (size_t i = 0; list && i < pod->n_annotations; i++)
                 list[i] = (struct cringle_pair) { pod->annotations[i]->key, pod->annotations[i]->value };
         return list;
+}
+
+/* Mounts of the node's files that the kubelet asked for; an image's are none. */
+static bool has_bind_mounts(const Cri__ContainerConfig *c)
+{
+        for (size_t i = 0; i < c->n_mounts; i++)
+                if (!str_empty(c->mounts[i]->host_path))
+                        return true;
+
+        return false;
 }
 
 static int add_matching(struct hooks *h, struct rules *rules, const struct rule_subject *s, struct json_object *spec,
@@ -398,7 +489,7 @@ static int add_matching(struct hooks *h, struct rules *rules, const struct rule_
 int hooks_adjust(struct hooks *h, const struct hooks_subject *subject, struct json_object *spec,
                  const struct cringle_call *call, struct cringle_err *err)
 {
-        struct adjust adjust = ADJUST_INIT(spec);
+        struct adjust adjust = ADJUST_INIT(spec, 0);
         auto_free struct cringle_pair *annotations = annotations_of(subject->pod);
         auto_strv args = NULL;
         struct rule_subject s;
@@ -406,7 +497,10 @@ int hooks_adjust(struct hooks *h, const struct hooks_subject *subject, struct js
 
         if (!annotations)
                 return err_oom(err);
-        r = run_native(h, CRINGLE_CONTAINER_CREATE, subject, &adjust, call, err);
+        pthread_mutex_lock(&h->lock);
+        adjust.timeout = h->timeout;
+        pthread_mutex_unlock(&h->lock);
+        r = run_adjusting(h, subject, &adjust, call, err);
         adjust_done(&adjust);
         if (r < 0)
                 return -1;
@@ -417,7 +511,7 @@ int hooks_adjust(struct hooks *h, const struct hooks_subject *subject, struct js
                 .command = args ? args[0] : NULL,
                 .space = subject->pod->metadata->namespace_,
                 .image = subject->container->image ? subject->container->image->image : NULL,
-                .has_bind_mounts = subject->container->n_mounts > 0,
+                .has_bind_mounts = has_bind_mounts(subject->container),
         };
         pthread_mutex_lock(&h->lock);
         look_at_dirs(h);

@@ -10,7 +10,8 @@
  *
  * Each field of a container has one owner: a second hook that sets what another
  * has set is refused with an error that names both.  What a hook's failure does is
- * its policy: `fail` fails the operation, `ignore` is logged and counted.
+ * its policy: `fail` fails the operation, `ignore` is logged and counted, and what the hook
+ * had adjusted until then is taken back.
  *
  * hooks.d directories are watched: files come and go while pods run.  A file that
  * is bad never disables another; it is kept with its error for `cringle hooks list`.
@@ -71,7 +72,7 @@ struct hooks_info {
         const char *conditions;         /* one line */
         const char *error;              /* why it is not in force; NULL: it is */
         uint64_t matches;               /* containers it was added to, or calls of a native hook */
-        uint64_t failures;
+        uint64_t failures;              /* of a native hook; an OCI hook's are told by the operations they fail */
 };
 
 void hooks_list(struct hooks *h, void (*fn)(void *data, const struct hooks_info *info), void *data);
