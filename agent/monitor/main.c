@@ -235,7 +235,7 @@ static int start(char *const *argv, struct cringle_err *err)
         epoll_fd = epoll_create1(EPOLL_CLOEXEC);
         if (epoll_fd < 0)
                 return err_sys(err, "make an epoll");
-        if (set_signals(err) < 0 || serve_listen(err) < 0)
+        if (serve_listen(err) < 0)
                 return -1;
 
         pid = fork();
@@ -247,7 +247,8 @@ static int start(char *const *argv, struct cringle_err *err)
         if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
                 return err_sys(err, "become a reaper");
         prctl(PR_SET_NAME, "cringle-monitor");
-        if (detach_stdio(err) < 0)
+        /* After the fork: an epoll hears of the signals of the process that gave it the signalfd. */
+        if (detach_stdio(err) < 0 || set_signals(err) < 0)
                 return -1;
         return serve_adopt(WIRE_FD_CONN, err);
 }
