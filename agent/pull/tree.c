@@ -34,7 +34,7 @@
 
 struct mark {
         struct pull_mark head;
-        uint64_t order;
+        size_t at;                      /* in the list */
         char *path, *target;
 };
 
@@ -52,8 +52,9 @@ struct tree {
         struct buf parent_name;         /* as the tar had it */
         struct buf parent_path;         /* canonical; "" is the root */
 
-        struct map marks;               /* "<kind>/<path>" -> struct mark */
-        uint64_t marked;
+        struct map marks;               /* "<kind>/<path>" -> struct mark, which it owns */
+        struct mark **list;             /* the same in their order; NULL: dropped since */
+        size_t n_list, list_room;
         struct dir_time *times;
         size_t n_times, times_room;
 };
@@ -92,6 +93,7 @@ struct tree *tree_free(struct tree *t)
         buf_done(&t->parent_name);
         buf_done(&t->parent_path);
         map_done(&t->marks, free_mark);
+        free(t->list);
         for (size_t i = 0; i < t->n_times; i++)
                 free(t->times[i].path);
         free(t->times);
@@ -136,6 +138,15 @@ static int put_mark(struct tree *t, const struct pull_mark *head, const char *pa
                 return -1;
         if (map_get(&t->marks, key))
                 return 0;
+        if (t->n_list == t->list_room) {
+                size_t room = t->list_room ? t->list_room * 2 : 64;
+                struct mark **grown = reallocarray(t->list, room, sizeof *grown);
+
+                if (!grown)
+                        return err_oom(err);
+                t->list = grown;
+                t->list_room = room;
+        }
 
         m = calloc(1, sizeof *m);
         if (!m)
@@ -143,13 +154,14 @@ static int put_mark(struct tree *t, const struct pull_mark *head, const char *pa
         m->head = *head;
         m->head.path_len = (uint32_t) strlen(path);
         m->head.target_len = (uint32_t) strlen(target);
-        m->order = t->marked++;
+        m->at = t->n_list;
         m->path = strdup(path);
         m->target = strdup(target);
         if (!m->path || !m->target || map_put(&t->marks, key, m, err) < 0) {
                 free_mark(m);
                 return err_oom(err);
         }
+        t->list[t->n_list++] = m;
         return 0;
 }
 
@@ -163,10 +175,14 @@ static int mark_dir(struct tree *t, uint32_t kind, const char *path, struct crin
 static int drop_mark(struct tree *t, uint32_t kind, const char *path, struct cringle_err *err)
 {
         auto_free char *key = mark_key(kind, path, err);
+        struct mark *m;
 
         if (!key)
                 return -1;
-        free_mark(map_take(&t->marks, key));
+        m = map_take(&t->marks, key);
+        if (m)
+                t->list[m->at] = NULL;
+        free_mark(m);
         return 0;
 }
 
@@ -814,13 +830,6 @@ int tree_add(struct tree *t, const struct tar_entry *e, struct tar *tar, struct 
         return 0;
 }
 
-static int compare_marks(const void *a, const void *b)
-{
-        const struct mark *x = *(struct mark *const *) a, *y = *(struct mark *const *) b;
-
-        return x->order < y->order ? -1 : x->order > y->order;
-}
-
 /* A directory marked early may have been replaced since. */
 static bool still_holds(const struct tree *t, const struct mark *m)
 {
@@ -834,20 +843,12 @@ static bool still_holds(const struct tree *t, const struct mark *m)
 
 static int give_marks(struct tree *t, tree_mark_fn *fn, void *data, struct cringle_err *err)
 {
-        auto_free struct mark **list = calloc(t->marks.count + 1, sizeof *list);
-        size_t n = 0, at = 0;
-        const char *key;
-        void *value;
+        for (size_t i = 0; i < t->n_list; i++) {
+                const struct mark *m = t->list[i];
 
-        if (!list)
-                return err_oom(err);
-        while (map_next(&t->marks, &at, &key, &value))
-                list[n++] = value;
-        qsort(list, n, sizeof *list, compare_marks);
-
-        for (size_t i = 0; i < n; i++)
-                if (still_holds(t, list[i]) && fn(data, &list[i]->head, list[i]->path, list[i]->target, err) < 0)
+                if (m && still_holds(t, m) && fn(data, &m->head, m->path, m->target, err) < 0)
                         return -1;
+        }
         return 0;
 }
 
