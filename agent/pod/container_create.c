@@ -408,7 +408,10 @@ static void finish(struct task *t, void *object, const struct cringle_err *err)
         if (!err)
                 return;
         pthread_mutex_lock(&c->pods->tasks.lock);
-        container_leave(c);
+        if (task_left_over(t))
+                container_leave_over(c);
+        else
+                container_leave(c);
         pthread_mutex_unlock(&c->pods->tasks.lock);
 }
 

@@ -5,9 +5,7 @@
  * is taken over at once, in memory; storing it and telling hooks is a worker's job.
  */
 
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
@@ -54,13 +52,16 @@ bool container_set_state(struct container *c, const struct cringle_container_sta
                 return false;
         case CRINGLE_RUN_RUNNING:
         case CRINGLE_RUN_PAUSED:
+                c->ran = true;
                 c->pid = state->pid;
                 c->status->state = CRI__CONTAINER_STATE__CONTAINER_RUNNING;
                 c->status->started_at = state->started_at ? state->started_at : clock_realtime();
                 return false;
         case CRINGLE_RUN_EXITED:
-                if (state->started_at)
+                if (state->started_at) {
+                        c->ran = true;
                         c->status->started_at = state->started_at;
+                }
                 take_exit(c, state);
                 return true;
         default:
@@ -86,18 +87,9 @@ void container_ended(struct container *c)
 {
         struct hooks_subject subject = container_subject(c);
         struct cringle_err err = CRINGLE_ERR_INIT;
-        char operation[64] = "", *step;
 
-        /* Keep the step of a task that is under way: it alone may say that it is over. */
-        pthread_mutex_lock(&c->pods->tasks.lock);
-        if (c->step)
-                snprintf(operation, sizeof operation, "%s", c->step);
-        pthread_mutex_unlock(&c->pods->tasks.lock);
-        step = strchr(operation, ':');
-        if (step)
-                *step++ = '\0';
-
-        if (store_container(c, step ? operation : NULL, step, DB_DURABLE, &err) < 0)
+        /* A task that is under way keeps its step: it alone may say that it is over. */
+        if (store_container_state(c, DB_DURABLE, &err) < 0)
                 log_error("container %.12s: its end could not be stored: %s", c->id, err.text);
         hooks_run(c->pods->hooks, CRINGLE_CONTAINER_STOPPED, &subject, NULL, &err);
 }
@@ -138,14 +130,16 @@ static void pod_lost(struct pods *pods, const char *id)
 
         pthread_mutex_lock(&pods->tasks.lock);
         pod = map_get(&pods->by_id, id);
-        if (pod && pod->visible && !pod->closing) {
+        if (pod && pod->visible && !pod->detached) {
                 log_error("pod %.12s: its monitor is gone", id);
+                pod->status->state = CRI__POD_SANDBOX_STATE__SANDBOX_NOTREADY;
                 for (struct container *c = pod->containers; c; c = c->next)
                         if (container_set_lost(c, "the pod's monitor is gone"))
                                 defer_end(c);
                 execs_lost(pods, id);
+                if (!pod->closing)
+                        pods_start_pod_task(pod, &sandbox_stop, true, NULL, NULL);
                 pod->closing = true;
-                pods_start_pod_task(pod, &sandbox_stop, true, NULL, NULL);
         }
         pthread_mutex_unlock(&pods->tasks.lock);
 }

@@ -2,7 +2,10 @@
  * StartContainer
  */
 
+#include <signal.h>
+
 #include "agent/base/clock.h"
+#include "agent/base/log.h"
 #include "agent/base/str.h"
 #include "agent/pod/model.h"
 
@@ -19,8 +22,11 @@ static int check_state(struct task *t, void *object, const struct cringle_call *
         struct container *c = object;
         Cri__ContainerState state;
 
+        if (task_cancelled(t))
+                return err_set(err, CRINGLE_E_CANCELLED, "the container was stopped meanwhile");
         pthread_mutex_lock(&c->pods->tasks.lock);
         state = c->status->state;
+        c->starting = state == CRI__CONTAINER_STATE__CONTAINER_CREATED;
         pthread_mutex_unlock(&c->pods->tasks.lock);
         if (state == CRI__CONTAINER_STATE__CONTAINER_CREATED)
                 return 0;
@@ -54,7 +60,7 @@ static int start_process(struct task *t, void *object, const struct cringle_call
         return 0;
 }
 
-/* A container that could not start stays, exited, so that the kubelet can say why. */
+/* A container that could not start stays, exited, so that the kubelet can say why.  The process that waits to run goes. */
 static int fail_process(void *object, const struct cringle_call *call, struct cringle_err *err)
 {
         struct container *c = object;
@@ -78,7 +84,7 @@ static int mark_started(struct task *t, void *object, const struct cringle_call 
 
 static const struct step steps[] = {
         { "check state",       check_state,       NULL         },
-        { "run hooks",         run_hooks,         NULL         },
+        { "run hooks",         run_hooks,         fail_process },
         { "start process",     start_process,     fail_process },
         { "run started hooks", run_started_hooks, NULL         },
         { "mark started",      mark_started,      NULL         },
@@ -88,12 +94,11 @@ static const struct step steps[] = {
 static void finish(struct task *t, void *object, const struct cringle_err *err)
 {
         struct container *c = object;
-        struct cringle_err ignored = CRINGLE_ERR_INIT;
+        struct cringle_err why = CRINGLE_ERR_INIT;
 
-        if (!err)
-                return;
         pthread_mutex_lock(&c->pods->tasks.lock);
-        if (c->status->state == CRI__CONTAINER_STATE__CONTAINER_CREATED && err->code != CRINGLE_E_CANCELLED) {
+        /* Its process was killed; should the end of that be told already, it is still not the reason. */
+        if (err && c->starting && !c->ran && !task_cancelled(t)) {
                 c->status->state = CRI__CONTAINER_STATE__CONTAINER_EXITED;
                 c->status->exit_code = EXIT_NOT_STARTED;
                 c->status->started_at = c->status->finished_at = clock_realtime();
@@ -101,8 +106,10 @@ static void finish(struct task *t, void *object, const struct cringle_err *err)
                 message_set(&c->status->reason, "StartError", NULL);
                 message_set(&c->status->message, err->text, NULL);
         }
+        c->starting = false;
         pthread_mutex_unlock(&c->pods->tasks.lock);
-        store_container(c, NULL, NULL, DB_FAST, &ignored);
+        if (err && store_container(c, NULL, NULL, DB_FAST, &why) < 0)
+                log_warning("start container %.12s: %s", c->id, why.text);
 }
 
 const struct procedure container_start = {

@@ -17,14 +17,22 @@
 /* From SIGKILL until the container must have ended. */
 #define KILL_LIMIT (60 * NSEC_PER_SEC)
 
-/* Of a stop: nanoseconds of grace. */
+/* By so much a timer may come early: the loop counts milliseconds. */
+#define TIMER_TOLERANCE (2 * NSEC_PER_MSEC)
+
+/* Of a stop: nanoseconds of grace; the lock guards it. */
 struct stopping {
         int64_t grace;
 };
 
-/* A created container has a process too: it waits to become the user's program. */
+/*
+ * A created container has a process too: it waits to become the user's program.  One
+ * that nobody sees was never made, or its making was undone.
+ */
 static bool has_process(const struct container *c)
 {
+        if (!c->visible)
+                return false;
         return c->status->state == CRI__CONTAINER_STATE__CONTAINER_RUNNING ||
                c->status->state == CRI__CONTAINER_STATE__CONTAINER_CREATED;
 }
@@ -34,7 +42,7 @@ static bool is_running(struct container *c)
         bool running;
 
         pthread_mutex_lock(&c->pods->tasks.lock);
-        running = c->status->state == CRI__CONTAINER_STATE__CONTAINER_RUNNING;
+        running = c->visible && c->status->state == CRI__CONTAINER_STATE__CONTAINER_RUNNING;
         pthread_mutex_unlock(&c->pods->tasks.lock);
         return running;
 }
@@ -57,32 +65,54 @@ static int run_stop_hooks(struct task *t, void *object, const struct cringle_cal
         return is_running(c) ? hooks_run(c->pods->hooks, CRINGLE_CONTAINER_STOP, &subject, NULL, err) : 0;
 }
 
-/* The timer lives on the loop's thread; it finds the container by id, since that may be gone. */
-struct alarm {
-        struct pods *pods;
-        char id[ID_LEN + 1];
-        int64_t after;
-};
-
-static void grace_over(void *data)
+static void on_time(void *data)
 {
-        struct alarm *alarm = data;
-        struct pods *pods = alarm->pods;
-        struct container *c;
+        struct container *c = data;
+        struct pods *pods = c->pods;
 
         pthread_mutex_lock(&pods->tasks.lock);
-        c = map_get(&pods->containers, alarm->id);
-        if (c && c->stopping)
+        c->timer = NULL;
+        /* Else a later time has been set, and set_timer() is on its way. */
+        if (c->stopping && c->wake_at && c->wake_at <= clock_monotonic() + TIMER_TOLERANCE)
                 task_resume(&pods->tasks, c->stopping);
+        container_unref(c);
         pthread_mutex_unlock(&pods->tasks.lock);
-        free(alarm);
 }
 
-static void arm(void *data)
+/* Loop thread: bring the timer in line with wake_at. */
+static void set_timer(void *data)
 {
-        struct alarm *alarm = data;
+        struct container *c = data;
+        struct pods *pods = c->pods;
 
-        loop_after(alarm->pods->loop, alarm->after, grace_over, alarm);
+        pthread_mutex_lock(&pods->tasks.lock);
+        container_stop_timer(c);
+        if (c->wake_at) {
+                container_ref(c);
+                c->timer = loop_after(pods->loop, c->wake_at - clock_monotonic(), on_time, c);
+        }
+        container_unref(c);
+        pthread_mutex_unlock(&pods->tasks.lock);
+}
+
+void container_stop_timer(struct container *c)
+{
+        if (!c->timer)
+                return;
+        loop_timer_cancel(c->timer);
+        c->timer = NULL;
+        container_unref(c);
+}
+
+/* @t waits for the end until @wake_at; NULL and 0: nobody waits.  The lock is held. */
+static void wait_for_end(struct container *c, struct task *t, int64_t wake_at)
+{
+        c->stopping = t;
+        if (c->wake_at == wake_at)
+                return;
+        c->wake_at = wake_at;
+        container_ref(c);
+        loop_post(c->pods->loop, set_timer, c);
 }
 
 static int ask_to_end(struct task *t, void *object, const struct cringle_call *call, struct cringle_err *err)
@@ -90,40 +120,36 @@ static int ask_to_end(struct task *t, void *object, const struct cringle_call *c
         struct container *c = object;
         struct pods *pods = c->pods;
         const struct stopping *how = task_extra(t);
-        struct alarm *alarm;
-
-        if (!how || how->grace == 0 || task_cancelled(t) || !is_running(c))
-                return STEP_DONE;
-        if (pods->executor.ops->kill(pods->executor.self, call, c->pod->id, c->id, c->stop_signal, 0, err) < 0)
-                return -1;
-
-        alarm = malloc(sizeof *alarm);
-        if (!alarm)
-                return err_oom(err);
-        alarm->pods = pods;
-        alarm->after = how->grace;
-        memcpy(alarm->id, c->id, sizeof alarm->id);
+        int64_t began = clock_monotonic(), grace;
+        int r = STEP_DONE;
 
         pthread_mutex_lock(&pods->tasks.lock);
-        if (!has_process(c)) {                  /* ended already */
-                pthread_mutex_unlock(&pods->tasks.lock);
-                free(alarm);
-                return STEP_DONE;
-        }
-        c->stopping = t;
+        grace = how ? how->grace : 0;
         pthread_mutex_unlock(&pods->tasks.lock);
-        loop_post(pods->loop, arm, alarm);
-        return STEP_PARKED;
+        if (grace == 0 || task_cancelled(t) || !is_running(c))
+                return STEP_DONE;
+        if (pods->executor.ops->kill(pods->executor.self, call, c->pod->id, c->id, c->stop_signal, 0, err) < 0)
+                return task_cancelled(t) ? STEP_DONE : -1;
+
+        pthread_mutex_lock(&pods->tasks.lock);
+        if (has_process(c)) {                   /* else it has ended already */
+                wait_for_end(c, t, began + how->grace);
+                r = STEP_PARKED;
+        }
+        pthread_mutex_unlock(&pods->tasks.lock);
+        return r;
 }
 
+/* Who cancels, or asks for less grace, has no say in this: the end is near, and will be told. */
 static int kill_rest(struct task *t, void *object, const struct cringle_call *call, struct cringle_err *err)
 {
         struct container *c = object;
         struct pods *pods = c->pods;
         struct cringle_call within = call_within(NULL, KILL_LIMIT);
+        int r = STEP_DONE;
 
         pthread_mutex_lock(&pods->tasks.lock);
-        c->stopping = NULL;
+        wait_for_end(c, NULL, 0);
         pthread_mutex_unlock(&pods->tasks.lock);
         if (!is_alive(c))
                 return STEP_DONE;
@@ -131,9 +157,12 @@ static int kill_rest(struct task *t, void *object, const struct cringle_call *ca
                 return -1;
 
         pthread_mutex_lock(&pods->tasks.lock);
-        c->stopping = has_process(c) ? t : NULL;
+        if (has_process(c)) {
+                wait_for_end(c, t, within.deadline);
+                r = STEP_HELD;
+        }
         pthread_mutex_unlock(&pods->tasks.lock);
-        return c->stopping ? STEP_PARKED : STEP_DONE;   /* until its end is told */
+        return r;
 }
 
 /* The executor told of the end, or lost it: then what it knows now counts. */
@@ -145,7 +174,7 @@ static int take_end(struct task *t, void *object, const struct cringle_call *cal
         bool ended = false;
 
         pthread_mutex_lock(&pods->tasks.lock);
-        c->stopping = NULL;
+        wait_for_end(c, NULL, 0);
         pthread_mutex_unlock(&pods->tasks.lock);
         if (!is_alive(c))
                 return 0;
@@ -174,7 +203,7 @@ static void finish_stop(struct task *t, void *object, const struct cringle_err *
         struct cringle_err why = CRINGLE_ERR_INIT;
 
         pthread_mutex_lock(&c->pods->tasks.lock);
-        c->stopping = NULL;
+        wait_for_end(c, NULL, 0);
         pthread_mutex_unlock(&c->pods->tasks.lock);
         if (store_container(c, NULL, NULL, DB_FAST, &why) < 0)
                 log_warning("stop container %.12s: %s", c->id, why.text);
@@ -226,10 +255,9 @@ static void finish_remove(struct task *t, void *object, const struct cringle_err
         struct container *c = object;
 
         pthread_mutex_lock(&c->pods->tasks.lock);
-        c->stopping = NULL;
-        if (err)
-                c->closing = false;
-        else
+        wait_for_end(c, NULL, 0);
+        c->closing = lane_waits(&c->lane, &container_remove);
+        if (!err)
                 container_leave(c);
         pthread_mutex_unlock(&c->pods->tasks.lock);
 }
@@ -261,6 +289,7 @@ const struct procedure container_stop = {
         .steps = stop_steps,
         .record = record_stop,
         .finish = finish_stop,
+        .urgency = 1,
 };
 
 const struct procedure container_remove = {
@@ -268,22 +297,20 @@ const struct procedure container_remove = {
         .steps = remove_steps,
         .record = record_remove,
         .finish = finish_remove,
+        .urgency = 2,
 };
 
-/* The grace period under way ends @grace from now, if that is sooner than it would. */
-static void hurry(struct container *c, int64_t grace)
+/* The grace period of a stop under way, or still to come, ends @grace from now, if that is sooner than it would. */
+static void hurry(struct container *c, struct stopping *its, int64_t grace)
 {
-        struct alarm *alarm;
+        int64_t end = clock_monotonic() + grace;
 
-        if (!c->stopping)
+        if (!its)
                 return;
-        alarm = malloc(sizeof *alarm);
-        if (!alarm)
-                abort();
-        alarm->pods = c->pods;
-        alarm->after = grace;
-        memcpy(alarm->id, c->id, sizeof alarm->id);
-        loop_post(c->pods->loop, arm, alarm);
+        if (grace < its->grace)
+                its->grace = grace;
+        if (c->stopping && end < c->wake_at)
+                wait_for_end(c, c->stopping, end);
 }
 
 void pods_stop_container(struct pods *pods, const char *id, int64_t grace, pods_done_fn done, void *data)
@@ -293,7 +320,8 @@ void pods_stop_container(struct pods *pods, const char *id, int64_t grace, pods_
 
         if (!how)
                 abort();
-        how->grace = grace <= 0 ? 0 : grace > INT64_MAX / NSEC_PER_SEC / 2 ? INT64_MAX / 2 : grace * NSEC_PER_SEC;
+        grace = grace <= 0 ? 0 : grace > INT64_MAX / NSEC_PER_SEC / 4 ? INT64_MAX / 4 : grace * NSEC_PER_SEC;
+        how->grace = grace;
 
         pthread_mutex_lock(&pods->tasks.lock);
         c = containers_find(pods, id);
@@ -303,8 +331,8 @@ void pods_stop_container(struct pods *pods, const char *id, int64_t grace, pods_
                 done(data, id, NULL);
                 return;
         }
-        hurry(c, how->grace);
-        pods_start_container_task(c, &container_stop, true, how, done, data);
+        lane_cancel(&pods->tasks, &c->lane, container_stop.urgency);    /* a start has no point any more */
+        hurry(c, task_extra(pods_start_container_task(c, &container_stop, true, how, done, data)), grace);
         pthread_mutex_unlock(&pods->tasks.lock);
 }
 
@@ -320,7 +348,7 @@ void pods_remove_container(struct pods *pods, const char *id, pods_done_fn done,
                 return;
         }
         c->closing = true;
-        lane_cancel(&pods->tasks, &c->lane, &container_remove);         /* nobody waits for a grace period, or a start, any more */
+        lane_cancel(&pods->tasks, &c->lane, container_remove.urgency);  /* nobody waits for a grace period, or a start, any more */
         pods_start_container_task(c, &container_remove, true, NULL, done, data);
         pthread_mutex_unlock(&pods->tasks.lock);
 }

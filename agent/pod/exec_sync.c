@@ -289,7 +289,7 @@ static int exec_new(struct pods *pods, char *const *argv, size_t n_argv, struct 
         return 0;
 }
 
-/* Give it its place in the map, if the container can run it. */
+/* Give it its place in the map and on the loop, if the container can run it. */
 static int enter(struct exec *x, const char *id, struct cringle_err *err)
 {
         struct pods *pods = x->pods;
@@ -305,6 +305,8 @@ static int enter(struct exec *x, const char *id, struct cringle_err *err)
                         memcpy(x->pod, c->pod->id, sizeof x->pod);
                         x->limit = (size_t) pods->exec_limit;
                         r = map_put(&pods->execs, x->id, x, err);
+                        if (r == 0)
+                                loop_post(pods->loop, watch, x);        /* before anybody can post its answer */
                 }
         }
         pthread_mutex_unlock(&pods->tasks.lock);
@@ -319,12 +321,12 @@ void pods_exec_sync(struct pods *pods, const char *id, char *const *argv, size_t
 
         if (n_argv == 0)
                 err_set(&err, CRINGLE_E_INVALID, "no command");
-        else if (exec_new(pods, argv, n_argv, &x, &err) == 0 && enter(x, id, &err) == 0) {
+        else if (exec_new(pods, argv, n_argv, &x, &err) == 0) {
                 x->timeout = timeout;
                 x->done = done;
                 x->data = data;
-                loop_post(pods->loop, watch, x);
-                return;
+                if (enter(x, id, &err) == 0)
+                        return;
         }
         if (x)
                 exec_free(x);

@@ -62,14 +62,17 @@ struct container {
         char *step;                     /* "<operation>:<step>" that the store has; NULL: at rest */
         int stop_signal;
         int32_t pid;
+        bool starting;                  /* from created */
+        bool ran;                       /* the user's program, at any time */
         bool visible;
         bool gone;                      /* as in a pod */
         bool closing;                   /* is being removed */
         struct lane lane;
 
-        /* A stop in its grace period. */
+        /* A stop that waits for the end: for a grace period, or after SIGKILL. */
         struct task *stopping;
-        struct loop_timer *grace;
+        int64_t wake_at;                /* when it waits no longer; 0: it does not wait */
+        struct loop_timer *timer;       /* the loop thread's; it has a reference */
 };
 
 struct pod {
@@ -83,8 +86,10 @@ struct pod {
         char *dir;                      /* <root>/pods/<id> */
         char *step;
         bool visible;
-        bool gone;                      /* its row has been dropped: nothing may write it again */
+        bool gone;                      /* its row is none of ours any more: nothing may write it again */
         bool closing;                   /* stops or is being removed: no new containers */
+        bool rebooted;                  /* its row is of another boot, and so was all it had in the kernel */
+        bool lost;                      /* restore found no monitor */
         bool detached;                  /* stopped to the end: no network, monitor or namespaces any more */
         struct container *containers;
         struct lane lane;
@@ -104,7 +109,15 @@ void container_unref(void *container);
 int pod_enter(struct pod *pod, struct cringle_err *err);                /* into the maps */
 void pod_leave(struct pod *pod);                                        /* out of them; drops their reference */
 void pod_drop_name(struct pod *pod);
+
+/*
+ * An undo failed.  What is left of the pod is listed as not ready, of a container it
+ * stays hidden in its pod: who removes that removes it, too.  The name is free, and the row stays for the next start.
+ */
+void pod_leave_over(struct pod *pod);
+void container_leave_over(struct container *c);
 int container_enter(struct container *c, struct cringle_err *err);
+void container_drop_name(struct container *c);
 void container_leave(struct container *c);
 struct pod *pods_find(struct pods *pods, const char *id);               /* borrowed; NULL: none that is visible */
 struct container *containers_find(struct pods *pods, const char *id);
@@ -116,14 +129,18 @@ const Cri__NamespaceOption *pod_namespaces(const struct pod *pod);
 bool pod_on_host_network(const struct pod *pod);
 const char *pod_cgroup_parent(const struct pod *pod);
 struct hooks_subject pod_subject(const struct pod *pod);
-struct hooks_subject container_subject(const struct container *c);
+struct hooks_subject container_subject(const struct container *c);      /* the lock is not held */
 
-/* store.c: each is one commit. */
+/* store.c: each is one commit.  store_container_state() leaves the step as it is. */
 int store_pod(struct pod *pod, const char *operation, const char *step, enum db_commit how, struct cringle_err *err);
 int store_container(struct container *c, const char *operation, const char *step, enum db_commit how,
                     struct cringle_err *err);
+int store_container_state(struct container *c, enum db_commit how, struct cringle_err *err);
 int store_drop_pod(struct pod *pod, enum db_commit how, struct cringle_err *err);
 int store_drop_container(struct container *c, enum db_commit how, struct cringle_err *err);
+
+/* The row of a container whose pod has none. */
+int store_drop_orphan(struct db *db, const char *id, struct cringle_err *err);
 
 struct stored {
         const char *id, *pod, *image, *step, *boot_id;
@@ -145,8 +162,8 @@ extern const struct procedure container_create, container_start, container_stop,
  * is held.  @extra is taken.
  */
 void pods_start_pod_task(struct pod *pod, const struct procedure *procedure, bool join, task_done_fn done, void *data);
-void pods_start_container_task(struct container *c, const struct procedure *procedure, bool join, void *extra,
-                               task_done_fn done, void *data);
+struct task *pods_start_container_task(struct container *c, const struct procedure *procedure, bool join, void *extra,
+                                       task_done_fn done, void *data);
 
 /* Parts of running a pod that stopping, removing and restoring it share (sandbox_run.c). All idempotent. */
 int pod_adopt(struct pod *pod, const struct cringle_call *call, struct cringle_err *err);
@@ -175,6 +192,9 @@ bool container_set_lost(struct container *c, const char *message);
 
 /* Store an end, tell hooks and whoever waits for it. */
 void container_ended(struct container *c);
+
+/* container_stop.c: nothing is to wake it any more; no loop runs. */
+void container_stop_timer(struct container *c);
 
 /* exec_sync.c */
 void exec_ended(struct pods *pods, const struct cringle_executor_event *event);

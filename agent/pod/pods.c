@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/base/clock.h"
 #include "agent/base/file.h"
 #include "agent/base/log.h"
 #include "agent/base/str.h"
@@ -191,6 +192,7 @@ void pod_leave(struct pod *pod)
 {
         pod_drop_name(pod);
         pod->visible = false;
+        pod->gone = true;
         if (map_take(&pod->pods->by_id, pod->id))
                 pod_unref(pod);
 }
@@ -210,11 +212,17 @@ int container_enter(struct container *c, struct cringle_err *err)
         return 0;
 }
 
-void container_leave(struct container *c)
+void container_drop_name(struct container *c)
 {
         if (map_get(&c->pods->container_names, c->key) == c)
                 map_take(&c->pods->container_names, c->key);
+}
+
+void container_leave(struct container *c)
+{
+        container_drop_name(c);
         c->visible = false;
+        c->gone = true;
         if (!map_take(&c->pods->containers, c->id))
                 return;
 
@@ -224,6 +232,21 @@ void container_leave(struct container *c)
                         break;
                 }
         container_unref(c);
+}
+
+void pod_leave_over(struct pod *pod)
+{
+        pod_drop_name(pod);
+        pod->status->state = CRI__POD_SANDBOX_STATE__SANDBOX_NOTREADY;
+        pod->status->created_at = clock_realtime();
+        pod->visible = true;
+}
+
+void container_leave_over(struct container *c)
+{
+        container_drop_name(c);
+        c->visible = false;
+        c->gone = true;
 }
 
 /* The one object whose id begins with @prefix, or NULL. */
@@ -308,8 +331,10 @@ struct hooks_subject container_subject(const struct container *c)
         s.container_id = c->id;
         s.container = c->request->config;
         s.bundle = c->bundle;
+        pthread_mutex_lock(&c->pods->tasks.lock);
         s.pid = c->pid;
         s.exit_code = c->status->exit_code;
+        pthread_mutex_unlock(&c->pods->tasks.lock);
         return s;
 }
 
@@ -328,10 +353,10 @@ void pods_start_pod_task(struct pod *pod, const struct procedure *procedure, boo
         });
 }
 
-void pods_start_container_task(struct container *c, const struct procedure *procedure, bool join, void *extra,
-                               task_done_fn done, void *data)
+struct task *pods_start_container_task(struct container *c, const struct procedure *procedure, bool join, void *extra,
+                                       task_done_fn done, void *data)
 {
-        task_start(&c->pods->tasks, &(struct task_options) {
+        return task_start(&c->pods->tasks, &(struct task_options) {
                 .lane = &c->lane,
                 .procedure = procedure,
                 .object = c,
@@ -419,9 +444,9 @@ int pods_new(const struct pods_options *o, struct pods **ret, struct cringle_err
         pods->machine.cgroup_layout = pods->cgroup.ops->layout(pods->cgroup.self);
         if (spec_input_probe(&pods->machine, err) < 0)
                 return err_wrap(err, "look at this machine");
-        if (file_read_line("/proc/sys/kernel/random/boot_id", &boot_id, err) < 0)
+        if (!o->boot_id && file_read_line("/proc/sys/kernel/random/boot_id", &boot_id, err) < 0)
                 return -1;
-        snprintf(pods->boot_id, sizeof pods->boot_id, "%s", boot_id);
+        snprintf(pods->boot_id, sizeof pods->boot_id, "%s", o->boot_id ? o->boot_id : boot_id);
 
         pods->executor.ops->listen(pods->executor.self, container_event, pods);
         if (pods_restore(pods, err) < 0)
@@ -444,8 +469,10 @@ struct pods *pods_free(struct pods *pods)
         if (!pods)
                 return NULL;
 
-        for (at = 0; map_next(&pods->containers, &at, &id, &object);)
+        for (at = 0; map_next(&pods->containers, &at, &id, &object);) {
+                container_stop_timer(object);
                 container_unref(object);
+        }
         for (at = 0; map_next(&pods->by_id, &at, &id, &object);)
                 pod_unref(object);
         map_done(&pods->containers, NULL);

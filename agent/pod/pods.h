@@ -40,6 +40,7 @@ struct pods_options {
         struct images *images;
         struct loop *loop;
         struct workers *workers;
+        const char *boot_id;            /* NULL: this machine's */
 };
 
 /* The store of the whole agent at @root/store.db, with the tables of all floors. */
@@ -51,7 +52,7 @@ int store_open(const char *root, struct db **ret, struct cringle_err *err);
  */
 int pods_new(const struct pods_options *options, struct pods **ret, struct cringle_err *err);
 
-/* No task may run any more: the workers have been freed. */
+/* No task may run and no event come any more; the loop has ended, and is not freed yet. */
 struct pods *pods_free(struct pods *pods);
 
 void pods_reload(struct pods *pods, const struct config *config);

@@ -4,7 +4,8 @@
  * Containers outlive the agent, so each pod is either adopted, or its monitor is
  * gone and it is stopped like any other.  What was under way is rolled back
  * (run, create, start) or forward (stop, remove) with the very tables of the requests.
- * Rolling back happens here, before anybody can ask; forward goes as tasks.
+ * Rolling back happens here, before anybody can ask; forward goes as tasks, and these
+ * start last, since they change what is walked through here.
  */
 
 #include <signal.h>
@@ -22,7 +23,7 @@
 
 struct restore {
         struct pods *pods;
-        bool rebooted;
+        char **orphans;                 /* containers whose pod is not there */
 };
 
 static int unpack(const ProtobufCMessageDescriptor *type, const void *bytes, size_t n, void *ret, const char *id,
@@ -39,7 +40,7 @@ static int unpack(const ProtobufCMessageDescriptor *type, const void *bytes, siz
 /* A record that cannot be read is skipped and said: one bad row must not cost all pods. */
 static int load_pod(void *data, const struct stored *row, struct cringle_err *err)
 {
-        struct restore *r = data;
+        struct pods *pods = ((struct restore *) data)->pods;
         Cri__RunPodSandboxRequest *request = NULL;
         Cri__PodSandboxStatus *status = NULL;
         struct cringle_err why = CRINGLE_ERR_INIT;
@@ -48,7 +49,7 @@ static int load_pod(void *data, const struct stored *row, struct cringle_err *er
         if (!id_valid(row->id) ||
             unpack(&cri__run_pod_sandbox_request__descriptor, row->request, row->request_size, &request, row->id, &why) < 0 ||
             unpack(&cri__pod_sandbox_status__descriptor, row->status, row->status_size, &status, row->id, &why) < 0 ||
-            !request->config || !request->config->metadata || !(pod = pod_new(r->pods, row->id, request, &why))) {
+            !request->config || !request->config->metadata || !(pod = pod_new(pods, row->id, request, &why))) {
                 log_error("pod %.12s is left out: %s", row->id, why.text);
                 message_free(request);
                 message_free(status);
@@ -60,29 +61,29 @@ static int load_pod(void *data, const struct stored *row, struct cringle_err *er
         pod->step = row->step ? strdup(row->step) : NULL;
         pod->visible = true;
         pod->detached = !pod->step && status->state == CRI__POD_SANDBOX_STATE__SANDBOX_NOTREADY;
-        if (strcmp(row->boot_id, r->pods->boot_id) != 0)
-                r->rebooted = true;
-        if (pod_enter(pod, err) < 0) {
+        pod->rebooted = strcmp(row->boot_id, pods->boot_id) != 0;
+
+        /* A stopped one holds no name: that may be a later pod's. */
+        if ((pod->detached ? map_put(&pods->by_id, pod->id, pod, err) : pod_enter(pod, err)) < 0) {
                 pod_unref(pod);
                 return -1;
         }
-        if (pod->detached)
-                pod_drop_name(pod);
         return 0;
 }
 
 static int load_container(void *data, const struct stored *row, struct cringle_err *err)
 {
         struct restore *r = data;
-        struct pod *pod = map_get(&r->pods->by_id, row->pod);
+        struct pods *pods = r->pods;
+        struct pod *pod = map_get(&pods->by_id, row->pod);
         Cri__CreateContainerRequest *request = NULL;
         Cri__ContainerStatus *status = NULL;
         struct cringle_err why = CRINGLE_ERR_INIT;
         struct container *c = NULL;
 
         if (!pod)
-                err_set(&why, CRINGLE_E_DATA_LOSS, "its pod is not there");
-        if (!pod || !id_valid(row->id) ||
+                return strv_add(&r->orphans, row->id, err);
+        if (!id_valid(row->id) ||
             unpack(&cri__create_container_request__descriptor, row->request, row->request_size, &request, row->id, &why) < 0 ||
             unpack(&cri__container_status__descriptor, row->status, row->status_size, &status, row->id, &why) < 0 ||
             !request->config || !request->config->metadata || !(c = container_new(pod, row->id, request, &why))) {
@@ -97,12 +98,13 @@ static int load_container(void *data, const struct stored *row, struct cringle_e
         c->step = row->step ? strdup(row->step) : NULL;
         c->visible = true;
         c->stop_signal = SIGTERM;
-        c->image = images_get(r->pods->images, row->image);
+        c->ran = status->started_at != 0;
+        c->image = images_get(pods->images, row->image);
         if (container_enter(c, err) < 0) {
                 container_unref(c);
                 return -1;
         }
-        if (images_hold(r->pods->images, row->image, c->id, &why) < 0)
+        if (images_hold(pods->images, row->image, c->id, &why) < 0)
                 log_warning("container %.12s: %s", c->id, why.text);
         return 0;
 }
@@ -126,41 +128,60 @@ static const char *step_name(const char *step)
         return strchr(step, ':') + 1;
 }
 
-/* What the executor knows of a container counts more than what we wrote. */
+/*
+ * A stop that had killed nothing yet is forgotten: whoever asked for it was told that it failed and
+ * asks again, and the container keeps its grace period.
+ */
+static bool only_asked_to_end(const struct container *c)
+{
+        return under_way(c->step, "stop") &&
+               (str_equal(step_name(c->step), "run stop hooks") || str_equal(step_name(c->step), "ask to end"));
+}
+
+/* What the executor knows of a container counts more than what we wrote: unless its pod is lost, if it cannot be asked. */
 static void look_at_container(struct container *c)
 {
         struct pods *pods = c->pods;
         struct cringle_container_state state = { .size = sizeof state };
         struct cringle_err err = CRINGLE_ERR_INIT;
-        bool starting = under_way(c->step, "start"), ended;
+        bool ended = false;
+        int known = 0;
 
         learn_stop_signal(c);
-        if (c->status->state == CRI__CONTAINER_STATE__CONTAINER_EXITED && !starting)
-                return;
-        if (pods->executor.ops->state(pods->executor.self, c->pod->id, c->id, &state, &err) < 0)
-                log_warning("container %.12s: %s", c->id, err.text);
+        if (!c->pod->rebooted && c->status->state != CRI__CONTAINER_STATE__CONTAINER_EXITED) {
+                known = pods->executor.ops->state(pods->executor.self, c->pod->id, c->id, &state, &err);
+                if (known < 0)
+                        log_warning("container %.12s: %s", c->id, err.text);
+        }
 
         pthread_mutex_lock(&pods->tasks.lock);
-        if (state.state == CRINGLE_RUN_NONE)
-                ended = container_set_lost(c, "its process is gone");
-        else
+        if (c->pod->rebooted)
+                ended = container_set_lost(c, "the node was rebooted");
+        else if (state.state != CRINGLE_RUN_NONE)
                 ended = container_set_state(c, &state);
+        else if (known == 0 || c->pod->lost)
+                ended = container_set_lost(c, "its process is gone");
         pthread_mutex_unlock(&pods->tasks.lock);
         if (ended)
                 container_ended(c);
-        if (starting && store_container(c, NULL, NULL, DB_FAST, &err) < 0)
+        if ((under_way(c->step, "start") || only_asked_to_end(c)) && store_container(c, NULL, NULL, DB_FAST, &err) < 0)
                 log_error("container %.12s: %s", c->id, err.text);
 }
 
 static void roll_back_container(struct container *c)
 {
         struct cringle_err err = CRINGLE_ERR_INIT;
+        bool undone;
 
         log_info("container %.12s: its creation was interrupted at '%s' and is undone", c->id, step_name(c->step));
-        if (procedure_undo(&container_create, c, step_name(c->step), &err) < 0)
+        undone = procedure_undo(&container_create, c, step_name(c->step), &err) == 0;
+        if (!undone)
                 log_error("container %.12s: %s", c->id, err.text);
         pthread_mutex_lock(&c->pods->tasks.lock);
-        container_leave(c);
+        if (undone)
+                container_leave(c);
+        else
+                container_leave_over(c);
         pthread_mutex_unlock(&c->pods->tasks.lock);
 }
 
@@ -172,26 +193,33 @@ static void restore_container(struct container *c)
                 return;
         }
         look_at_container(c);
+}
 
-        pthread_mutex_lock(&c->pods->tasks.lock);
+/* The lock is held. */
+static void go_on_with_container(struct container *c)
+{
         if (under_way(c->step, "remove")) {
                 c->closing = true;
                 pods_start_container_task(c, &container_remove, true, NULL, NULL, NULL);
         } else if (under_way(c->step, "stop")) {
                 pods_start_container_task(c, &container_stop, true, NULL, NULL, NULL);
         }
-        pthread_mutex_unlock(&c->pods->tasks.lock);
 }
 
 static void roll_back_pod(struct pod *pod)
 {
         struct cringle_err err = CRINGLE_ERR_INIT;
+        bool undone;
 
         log_info("pod %.12s: its start was interrupted at '%s' and is undone", pod->id, step_name(pod->step));
-        if (procedure_undo(&sandbox_run, pod, step_name(pod->step), &err) < 0)
+        undone = procedure_undo(&sandbox_run, pod, step_name(pod->step), &err) == 0;
+        if (!undone)
                 log_error("pod %.12s: %s", pod->id, err.text);
         pthread_mutex_lock(&pod->pods->tasks.lock);
-        pod_leave(pod);
+        if (undone)
+                pod_leave(pod);
+        else
+                pod_leave_over(pod);
         pthread_mutex_unlock(&pod->pods->tasks.lock);
 }
 
@@ -203,6 +231,8 @@ static bool adopt(struct pod *pod)
 
         if (pod->detached)
                 return true;
+        if (pod->rebooted)
+                return false;
         if (pod_adopt(pod, &call, &err) == 0)
                 return true;
         log_warning("pod %.12s: %s", pod->id, err.text);
@@ -212,7 +242,6 @@ static bool adopt(struct pod *pod)
 static void restore_pod(struct pod *pod)
 {
         struct container *next;
-        bool lost;
 
         if (under_way(pod->step, "run")) {
                 pod->visible = false;
@@ -220,29 +249,27 @@ static void restore_pod(struct pod *pod)
                 return;
         }
 
-        lost = !adopt(pod);
+        pod->lost = !adopt(pod);
         for (struct container *c = pod->containers; c; c = next) {
                 next = c->next;
                 restore_container(c);
         }
-
+        if (!pod->lost)
+                return;
         pthread_mutex_lock(&pod->pods->tasks.lock);
-        if (under_way(pod->step, "remove") || under_way(pod->step, "stop") || lost) {
-                pod->closing = true;
-                pods_start_pod_task(pod, under_way(pod->step, "remove") ? &sandbox_remove : &sandbox_stop, true, NULL, NULL);
-        }
+        pod->status->state = CRI__POD_SANDBOX_STATE__SANDBOX_NOTREADY;
         pthread_mutex_unlock(&pod->pods->tasks.lock);
 }
 
-/* The kernel took processes and namespaces with it; what is left are addresses, directories and rows. */
-static void end_at_reboot(struct pods *pods)
+/* The lock is held. */
+static void go_on_with_pod(struct pod *pod)
 {
-        const char *id;
-        void *object;
-
-        for (size_t at = 0; map_next(&pods->containers, &at, &id, &object);)
-                if (container_set_lost(object, "the node was rebooted"))
-                        container_ended(object);
+        for (struct container *c = pod->containers; c; c = c->next)
+                go_on_with_container(c);
+        if (under_way(pod->step, "remove") || under_way(pod->step, "stop") || pod->lost) {
+                pod->closing = true;
+                pods_start_pod_task(pod, under_way(pod->step, "remove") ? &sandbox_remove : &sandbox_stop, true, NULL, NULL);
+        }
 }
 
 /* The ids first: restoring takes pods out of the map. */
@@ -285,15 +312,40 @@ static int sweep(struct pods *pods, struct cringle_err *err)
         return 0;
 }
 
+/*
+ * What a container without a pod had went with the pod, or is swept.  One whose pod's
+ * record cannot be read looks the same: nobody can name it any more, either.
+ */
+static int drop_orphans(struct pods *pods, char **ids, struct cringle_err *err)
+{
+        for (size_t i = 0; ids && ids[i]; i++) {
+                log_warning("container %.12s has no pod: its record is dropped", ids[i]);
+                if (store_drop_orphan(pods->db, ids[i], err) < 0)
+                        return -1;
+        }
+        return 0;
+}
+
 int pods_restore(struct pods *pods, struct cringle_err *err)
 {
         struct restore r = { .pods = pods };
+        auto_strv orphans = NULL;
+        const char *id;
+        void *object;
+        int loaded;
 
-        if (store_load_pods(pods->db, load_pod, &r, err) < 0 || store_load_containers(pods->db, load_container, &r, err) < 0)
+        loaded = store_load_pods(pods->db, load_pod, &r, err);
+        if (loaded == 0)
+                loaded = store_load_containers(pods->db, load_container, &r, err);
+        orphans = r.orphans;
+        if (loaded < 0 || drop_orphans(pods, orphans, err) < 0)
                 return -1;
-        if (r.rebooted)
-                end_at_reboot(pods);
-        if (each_pod(pods, restore_pod, err) < 0)
+        if (each_pod(pods, restore_pod, err) < 0 || sweep(pods, err) < 0)
                 return -1;
-        return sweep(pods, err);
+
+        pthread_mutex_lock(&pods->tasks.lock);
+        for (size_t at = 0; map_next(&pods->by_id, &at, &id, &object);)
+                go_on_with_pod(object);
+        pthread_mutex_unlock(&pods->tasks.lock);
+        return 0;
 }

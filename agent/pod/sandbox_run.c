@@ -414,7 +414,10 @@ static void finish(struct task *t, void *object, const struct cringle_err *err)
         if (!err)
                 return;
         pthread_mutex_lock(&pod->pods->tasks.lock);
-        pod_leave(pod);
+        if (task_left_over(t))
+                pod_leave_over(pod);
+        else
+                pod_leave(pod);
         pthread_mutex_unlock(&pod->pods->tasks.lock);
 }
 
@@ -498,11 +501,13 @@ void pods_run_sandbox(struct pods *pods, const Cri__RunPodSandboxRequest *reques
         if (pod && !message_equal(pod->request, request)) {
                 err_set(&err, CRINGLE_E_EXISTS, "pod %s/%s (attempt %u) is held by sandbox %s, with another configuration",
                         m->namespace_, m->name, m->attempt, pod->id);
-        } else if (pod && pod->visible && !pod->closing) {
-                memcpy(id, pod->id, sizeof id);
-                r = 0;
         } else if (pod && pod->closing) {
                 err_set(&err, CRINGLE_E_UNAVAILABLE, "sandbox %s of this name is being stopped", pod->id);
+        } else if (pod && pod->visible && pod->status->state == CRI__POD_SANDBOX_STATE__SANDBOX_READY) {
+                memcpy(id, pod->id, sizeof id);
+                r = 0;
+        } else if (pod && pod->visible) {
+                err_set(&err, CRINGLE_E_UNAVAILABLE, "sandbox %s of this name has yet to be stopped", pod->id);
         } else if (key && (pod || begin(pods, request, &pod, &err) == 0)) {
                 pods_start_pod_task(pod, &sandbox_run, true, done, data);
                 pthread_mutex_unlock(&pods->tasks.lock);

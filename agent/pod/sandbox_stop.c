@@ -53,12 +53,12 @@ static int end_containers(struct task *t, struct pod *pod, const struct procedur
                         abort();
                 *part = (struct part) { .pod = pod, .task = t };
                 n++;
-                lane_cancel(&pods->tasks, &c->lane, &container_remove);
+                lane_cancel(&pods->tasks, &c->lane, container_remove.urgency);
                 pods_start_container_task(c, how, false, NULL, part_done, part);
         }
         pod->waits_for = n;
         pthread_mutex_unlock(&pods->tasks.lock);
-        return n ? STEP_PARKED : STEP_DONE;
+        return n ? STEP_HELD : STEP_DONE;
 }
 
 /* What the containers came to, once the task goes on. */
@@ -68,9 +68,7 @@ static int containers_ended(struct task *t, void *object, const struct cringle_c
         int r = 0;
 
         pthread_mutex_lock(&pod->pods->tasks.lock);
-        if (pod->waits_for > 0) {
-                r = err_set(err, CRINGLE_E_CANCELLED, "cancelled while containers were ending");
-        } else if (pod->first_error.code) {
+        if (pod->first_error.code) {
                 *err = pod->first_error;
                 r = -1;
         }
@@ -88,22 +86,12 @@ static int remove_containers(struct task *t, void *object, const struct cringle_
         return end_containers(t, object, &container_remove, err);
 }
 
-static bool is_ready(struct pod *pod)
-{
-        bool ready;
-
-        pthread_mutex_lock(&pod->pods->tasks.lock);
-        ready = pod->status->state == CRI__POD_SANDBOX_STATE__SANDBOX_READY;
-        pthread_mutex_unlock(&pod->pods->tasks.lock);
-        return ready;
-}
-
 static int run_stop_hooks(struct task *t, void *object, const struct cringle_call *call, struct cringle_err *err)
 {
         struct pod *pod = object;
         struct hooks_subject subject = pod_subject(pod);
 
-        return is_ready(pod) ? hooks_run(pod->pods->hooks, CRINGLE_POD_STOP, &subject, call, err) : 0;
+        return pod->detached ? 0 : hooks_run(pod->pods->hooks, CRINGLE_POD_STOP, &subject, call, err);
 }
 
 static int detach_network(struct task *t, void *object, const struct cringle_call *call, struct cringle_err *err)
@@ -166,12 +154,18 @@ static int record_remove(void *object, const char *step, struct cringle_err *err
         return store_pod(object, "remove", step, DB_FAST, err);
 }
 
+/* A failed stop or removal may be asked again, by way of the same steps.  The lock is held. */
+static bool still_closing(const struct pod *pod)
+{
+        return lane_waits(&pod->lane, &sandbox_stop) || lane_waits(&pod->lane, &sandbox_remove);
+}
+
 static void finish_stop(struct task *t, void *object, const struct cringle_err *err)
 {
         struct pod *pod = object;
 
         pthread_mutex_lock(&pod->pods->tasks.lock);
-        pod->closing = false;           /* a failed stop may be asked again, by way of the same steps */
+        pod->closing = still_closing(pod);
         pthread_mutex_unlock(&pod->pods->tasks.lock);
 }
 
@@ -180,9 +174,8 @@ static void finish_remove(struct task *t, void *object, const struct cringle_err
         struct pod *pod = object;
 
         pthread_mutex_lock(&pod->pods->tasks.lock);
-        if (err)
-                pod->closing = false;
-        else
+        pod->closing = still_closing(pod);
+        if (!err)
                 pod_leave(pod);
         pthread_mutex_unlock(&pod->pods->tasks.lock);
 }
@@ -216,6 +209,7 @@ const struct procedure sandbox_stop = {
         .steps = stop_steps,
         .record = record_stop,
         .finish = finish_stop,
+        .urgency = 1,
 };
 
 const struct procedure sandbox_remove = {
@@ -223,6 +217,7 @@ const struct procedure sandbox_remove = {
         .steps = remove_steps,
         .record = record_remove,
         .finish = finish_remove,
+        .urgency = 2,
 };
 
 /* Of what is absent there is nothing to stop or remove: success, as CRI wants it. */

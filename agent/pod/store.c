@@ -6,6 +6,7 @@
  * object is, and goes last.
  */
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "agent/base/file.h"
@@ -42,6 +43,40 @@ static int pack(const void *message, struct buf *ret, struct cringle_err *err)
         return 0;
 }
 
+/*
+ * What goes into a row.  It is put together inside the transaction that writes it, so
+ * that of two writers the later one brings the later state, and none brings back a row that was dropped.
+ */
+struct row {
+        struct buf request, status;
+        char *step;
+        bool gone;
+};
+
+static void row_done(struct row *row)
+{
+        buf_done(&row->request);
+        buf_done(&row->status);
+        free(row->step);
+}
+
+static int end(struct db *db, int r, enum db_commit how, struct cringle_err *err)
+{
+        if (r == 0)
+                return db_end(db, how, err);
+        db_abort(db);
+        return r;
+}
+
+/* The lock is held.  @at is the object's own copy of the step. */
+static int fill(struct row *row, const void *request, const void *status, const char *at, struct cringle_err *err)
+{
+        if (pack(request, &row->request, err) < 0 || pack(status, &row->status, err) < 0)
+                return -1;
+        row->step = at ? strdup(at) : NULL;
+        return at && !row->step ? err_oom(err) : 0;
+}
+
 /* The step as stored, kept in *at too; NULL: at rest. */
 static int set_step(char **at, const char *operation, const char *step, struct cringle_err *err)
 {
@@ -59,65 +94,98 @@ static int set_step(char **at, const char *operation, const char *step, struct c
 
 int store_pod(struct pod *pod, const char *operation, const char *step, enum db_commit how, struct cringle_err *err)
 {
-        auto_buf request = BUF_INIT, status = BUF_INIT;
-        bool gone;
-        int r = 0;
+        struct db *db = pod->pods->db;
+        struct row row = { 0 };
+        int r;
 
+        if (db_begin(db, err) < 0)
+                return -1;
         pthread_mutex_lock(&pod->pods->tasks.lock);
-        gone = pod->gone;
-        if (set_step(&pod->step, operation, step, err) < 0 || pack(pod->request, &request, err) < 0 ||
-            pack(pod->status, &status, err) < 0)
-                r = -1;
+        row.gone = pod->gone;
+        r = set_step(&pod->step, operation, step, err);
+        if (r == 0)
+                r = fill(&row, pod->request, pod->status, pod->step, err);
         pthread_mutex_unlock(&pod->pods->tasks.lock);
-        if (r < 0 || gone)
-                return r;
 
-        return db_write(pod->pods->db, how, err,
-                        "INSERT INTO pods (id, step, boot, request, status) VALUES (?, ?, ?, ?, ?) "
-                        "ON CONFLICT (id) DO UPDATE SET step = excluded.step, boot = excluded.boot, "
-                        "status = excluded.status",
-                        "sssbb", pod->id, pod->step, pod->pods->boot_id, request.data, request.len, status.data,
-                        status.len);
+        if (r == 0 && !row.gone)
+                r = db_exec(db, err,
+                            "INSERT INTO pods (id, step, boot, request, status) VALUES (?, ?, ?, ?, ?) "
+                            "ON CONFLICT (id) DO UPDATE SET step = excluded.step, boot = excluded.boot, "
+                            "status = excluded.status",
+                            "sssbb", pod->id, row.step, pod->pods->boot_id, row.request.data, row.request.len,
+                            row.status.data, row.status.len);
+        row_done(&row);
+        return end(db, r, how, err);
+}
+
+static int write_container(struct container *c, bool keep_step, const char *operation, const char *step,
+                           enum db_commit how, struct cringle_err *err)
+{
+        struct db *db = c->pods->db;
+        struct row row = { 0 };
+        int r;
+
+        if (db_begin(db, err) < 0)
+                return -1;
+        pthread_mutex_lock(&c->pods->tasks.lock);
+        row.gone = c->gone;
+        r = keep_step ? 0 : set_step(&c->step, operation, step, err);
+        if (r == 0)
+                r = fill(&row, c->request, c->status, c->step, err);
+        pthread_mutex_unlock(&c->pods->tasks.lock);
+
+        if (r == 0 && !row.gone)
+                r = db_exec(db, err,
+                            "INSERT INTO containers (id, pod, step, image, request, status) VALUES (?, ?, ?, ?, ?, ?) "
+                            "ON CONFLICT (id) DO UPDATE SET step = excluded.step, image = excluded.image, "
+                            "status = excluded.status",
+                            "ssssbb", c->id, c->pod->id, row.step, c->status->image_id, row.request.data,
+                            row.request.len, row.status.data, row.status.len);
+        row_done(&row);
+        return end(db, r, how, err);
 }
 
 int store_container(struct container *c, const char *operation, const char *step, enum db_commit how,
                     struct cringle_err *err)
 {
-        auto_buf request = BUF_INIT, status = BUF_INIT;
-        bool gone;
-        int r = 0;
+        return write_container(c, false, operation, step, how, err);
+}
 
-        pthread_mutex_lock(&c->pods->tasks.lock);
-        gone = c->gone;
-        if (set_step(&c->step, operation, step, err) < 0 || pack(c->request, &request, err) < 0 ||
-            pack(c->status, &status, err) < 0)
-                r = -1;
-        pthread_mutex_unlock(&c->pods->tasks.lock);
-        if (r < 0 || gone)
-                return r;
+int store_container_state(struct container *c, enum db_commit how, struct cringle_err *err)
+{
+        return write_container(c, true, NULL, NULL, how, err);
+}
 
-        return db_write(c->pods->db, how, err,
-                        "INSERT INTO containers (id, pod, step, image, request, status) VALUES (?, ?, ?, ?, ?, ?) "
-                        "ON CONFLICT (id) DO UPDATE SET step = excluded.step, image = excluded.image, "
-                        "status = excluded.status",
-                        "ssssbb", c->id, c->pod->id, c->step, c->status->image_id, request.data, request.len,
-                        status.data, status.len);
+/* It is gone once the transaction is: nobody writes the row meanwhile, and a failure leaves it as it was. */
+static int drop(struct pods *pods, const char *sql, const char *id, bool *gone, enum db_commit how,
+                struct cringle_err *err)
+{
+        int r;
+
+        if (db_begin(pods->db, err) < 0)
+                return -1;
+        r = db_exec(pods->db, err, sql, "s", id);
+        if (r == 0) {
+                pthread_mutex_lock(&pods->tasks.lock);
+                *gone = true;
+                pthread_mutex_unlock(&pods->tasks.lock);
+        }
+        return end(pods->db, r, how, err);
 }
 
 int store_drop_pod(struct pod *pod, enum db_commit how, struct cringle_err *err)
 {
-        pthread_mutex_lock(&pod->pods->tasks.lock);
-        pod->gone = true;
-        pthread_mutex_unlock(&pod->pods->tasks.lock);
-        return db_write(pod->pods->db, how, err, "DELETE FROM pods WHERE id = ?", "s", pod->id);
+        return drop(pod->pods, "DELETE FROM pods WHERE id = ?", pod->id, &pod->gone, how, err);
 }
 
 int store_drop_container(struct container *c, enum db_commit how, struct cringle_err *err)
 {
-        pthread_mutex_lock(&c->pods->tasks.lock);
-        c->gone = true;
-        pthread_mutex_unlock(&c->pods->tasks.lock);
-        return db_write(c->pods->db, how, err, "DELETE FROM containers WHERE id = ?", "s", c->id);
+        return drop(c->pods, "DELETE FROM containers WHERE id = ?", c->id, &c->gone, how, err);
+}
+
+int store_drop_orphan(struct db *db, const char *id, struct cringle_err *err)
+{
+        return db_write(db, DB_FAST, err, "DELETE FROM containers WHERE id = ?", "s", id);
 }
 
 struct load {

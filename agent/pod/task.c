@@ -3,6 +3,7 @@
  */
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,7 +42,9 @@ struct task {
         struct cringle_call call;
         const struct step *at;          /* the step that runs; under the lock */
         int64_t started, step_started;
-        bool cancelled;
+        atomic_bool cancelled;          /* set under the lock */
+        bool left_over;
+        bool held;                      /* parked, and cancelling does not change that */
         enum { QUEUED, RUNNING, PARKED, RESUMED } state;
 };
 
@@ -175,14 +178,16 @@ static int apply(struct task *t, struct cringle_err *err)
         return r;
 }
 
-/* Park, unless somebody has resumed meanwhile. */
-static bool parked(struct task *t)
+/* Park, unless somebody has resumed this step, or cancelled meanwhile. */
+static bool parked(struct task *t, bool held)
 {
         bool yes;
 
         pthread_mutex_lock(&t->tasks->lock);
-        yes = t->state == RUNNING && !t->cancelled;
-        t->state = yes ? PARKED : RUNNING;
+        yes = t->state == RUNNING && (held || !t->cancelled);
+        if (yes)
+                t->state = PARKED;
+        t->held = held;
         pthread_mutex_unlock(&t->tasks->lock);
         return yes;
 }
@@ -191,6 +196,7 @@ static void step_on(struct task *t)
 {
         pthread_mutex_lock(&t->tasks->lock);
         t->at = t->at ? t->at + 1 : t->procedure->steps;
+        t->state = RUNNING;             /* who resumed the step before has nothing to say to this one */
         t->step_started = clock_monotonic();
         pthread_mutex_unlock(&t->tasks->lock);
 }
@@ -204,13 +210,13 @@ static void task_run(void *data)
         for (step_on(t); t->at->name; step_on(t)) {
                 int r = apply(t, &err);
 
-                if (r == STEP_PARKED && parked(t)) {
+                if (r > STEP_DONE && parked(t, r == STEP_HELD)) {
                         log_set_request(NULL);
                         return;
                 }
                 if (r < 0) {
                         err_wrap(&err, "%s", t->at->name);
-                        undo_from(t->procedure, t->at, t->object, NULL);
+                        t->left_over = undo_from(t->procedure, t->at, t->object, NULL) < 0;
                         task_end(t, &err);
                         log_set_request(NULL);
                         return;
@@ -313,22 +319,35 @@ void task_resume(struct tasks *tasks, struct task *t)
         }
 }
 
-void lane_cancel(struct tasks *tasks, struct lane *lane, const struct procedure *but)
+void lane_cancel(struct tasks *tasks, struct lane *lane, int urgency)
 {
-        struct task *t = lane->first;
+        for (struct task *t = lane->first; t; t = t->next) {
+                if (t->cancelled || t->procedure->urgency >= urgency)
+                        continue;
+                t->cancelled = true;
+                (void) !write(t->call.cancel_fd, &(uint64_t) { 1 }, sizeof(uint64_t));
+                if (t->state == PARKED && !t->held)
+                        task_resume(tasks, t);
+        }
+}
 
-        if (!t || t->cancelled || t->procedure == but)
-                return;
+bool lane_waits(const struct lane *lane, const struct procedure *procedure)
+{
+        for (const struct task *t = lane->first ? lane->first->next : NULL; t; t = t->next)
+                if (t->procedure == procedure)
+                        return true;
 
-        t->cancelled = true;
-        (void) !write(t->call.cancel_fd, &(uint64_t) { 1 }, sizeof(uint64_t));
-        if (t->state == PARKED)
-                task_resume(tasks, t);
+        return false;
 }
 
 bool task_cancelled(const struct task *t)
 {
         return t->cancelled;
+}
+
+bool task_left_over(const struct task *t)
+{
+        return t->left_over;
 }
 
 bool tasks_leave(struct tasks *tasks, void *data, struct buf *ret)

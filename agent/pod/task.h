@@ -15,7 +15,8 @@
  * what a task in the lane already does joins it and gets its result.
  *
  * A step that has to wait for something slow (a grace period, other tasks) parks its
- * task: it returns STEP_PARKED, the worker goes, and task_resume() goes on with the next step.
+ * task: it returns STEP_PARKED, the worker goes, and task_resume() goes on with the next
+ * step.  Cancelling ends that wait, too, unless the step returned STEP_HELD.
  */
 
 #include <pthread.h>
@@ -29,7 +30,7 @@
 struct task;
 
 /* What apply can come to, failures aside. */
-enum { STEP_DONE = 0, STEP_PARKED = 1 };
+enum { STEP_DONE = 0, STEP_PARKED = 1, STEP_HELD = 2 };
 
 struct step {
         const char *name;
@@ -48,6 +49,7 @@ struct procedure {
         void (*finish)(struct task *t, void *object, const struct cringle_err *err);
 
         int64_t limit;                  /* nanoseconds for the whole of it; 0: ten minutes */
+        int urgency;                    /* lane_cancel() ends what is less urgent */
 };
 
 /* Tells a waiter how it ended: @id is the object's; @err is NULL on success.  Any thread. */
@@ -101,13 +103,19 @@ void *task_extra(struct task *t);
 void task_resume(struct tasks *tasks, struct task *t);
 
 /*
- * End what runs in @lane soon, unless it is @but (NULL: whatever it is): its call is
+ * End soon what runs or waits in @lane and is less urgent than @urgency: its call is
  * cancelled, a parked one goes on.  A cancelled task still undoes or finishes.  Lock held.
  */
-void lane_cancel(struct tasks *tasks, struct lane *lane, const struct procedure *but);
+void lane_cancel(struct tasks *tasks, struct lane *lane, int urgency);
+
+/* Whether @procedure is to run in @lane after what runs now.  Lock held. */
+bool lane_waits(const struct lane *lane, const struct procedure *procedure);
 
 /* True for a task that was cancelled. */
 bool task_cancelled(const struct task *t);
+
+/* True when an undo has failed: something is left of what the task made. */
+bool task_left_over(const struct task *t);
 
 /*
  * Let @data's wait end before its task does: its done function is not called.
