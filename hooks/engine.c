@@ -325,6 +325,14 @@ static const char *const points[CRINGLE_POINTS] = {
         [CRINGLE_POD_REMOVE] = "pod remove",
 };
 
+/* As the user named it: the kubelet itself asks for an image by its id. */
+static const char *image_of(const Cri__ContainerConfig *c)
+{
+        if (!c->image)
+                return NULL;
+        return str_empty(c->image->user_specified_image) ? c->image->image : c->image->user_specified_image;
+}
+
 /* What has happened, or must happen, nobody can refuse. */
 static bool may_refuse(int point)
 {
@@ -366,7 +374,7 @@ static int call_hook(const struct host_hook *hook, int point, const struct hooks
                 .pod_uid = s->pod->metadata->uid,
                 .container_id = s->container_id,
                 .container_name = s->container ? s->container->metadata->name : NULL,
-                .image = s->container && s->container->image ? s->container->image->image : NULL,
+                .image = s->container ? image_of(s->container) : NULL,
                 .handler = s->handler ? s->handler : "",
                 .args = (const char *const *) args,
                 .pid = s->pid,
@@ -510,7 +518,7 @@ int hooks_adjust(struct hooks *h, const struct hooks_subject *subject, struct js
                 .annotations = annotations,
                 .command = args ? args[0] : NULL,
                 .space = subject->pod->metadata->namespace_,
-                .image = subject->container->image ? subject->container->image->image : NULL,
+                .image = image_of(subject->container),
                 .has_bind_mounts = has_bind_mounts(subject->container),
         };
         pthread_mutex_lock(&h->lock);
