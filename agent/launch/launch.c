@@ -283,16 +283,28 @@ static int enter_namespaces(struct worker *w, struct cringle_err *err)
 /* The process: a child of our parent's, first in the namespace it was asked to be first in. */
 static int bear_process(struct worker *w, struct cringle_err *err)
 {
-        pid_t pid = kernel_fork(CLONE_PARENT, -1);
+        auto_fd int mine = -1, its = -1;
+        int pair[2];
+        pid_t pid;
 
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+                return err_sys(err, "make a socket pair");
+        mine = pair[0];
+        its = pair[1];
+        pid = kernel_fork(CLONE_PARENT, -1);
         if (pid < 0)
                 return err_sys(err, "make the process");
         if (pid == 0) {
-                rootfs_done(&w->rootfs);
+                /* A procfs shows the PID namespace of who makes it, so this falls to the process. */
+                if (!w->request->join)
+                        rootfs_send_procfs(w->request->plan, its);
                 process_main(w->request, w->process_fd, w->stdio);
         }
         w->process_fd = fd_close(w->process_fd);
-        return launch_send(w->fd, LAUNCH_PID, pid, NULL, NULL, 0);
+        its = fd_close(its);
+        if (launch_send(w->fd, LAUNCH_PID, pid, NULL, NULL, 0) < 0)
+                return err_sys(err, "tell the monitor");
+        return w->request->join ? 0 : rootfs_receive_procfs(&w->rootfs, mine, err);
 }
 
 static int set_names(struct worker *w, struct cringle_err *err)

@@ -16,7 +16,8 @@
  *        bind sources, devices, namespaces, procfs
  *      join and make namespaces, user first
  *        (it must own the others)
- *      bear the process ----------------------->    say its pid there, wait
+ *      bear the process ----------------------->    make procfs (it shows its maker's namespace);
+ *                                                   say its pid there, wait
  *      names, sysctls; root; mounts; devices
  *      LAUNCH_RUNTIME_HOOKS, wait for the word
  *      createContainer hooks

@@ -19,6 +19,7 @@
 
 #include "agent/base/own.h"
 #include "agent/base/path.h"
+#include "agent/base/sock.h"
 #include "agent/base/str.h"
 #include "agent/launch/kernel.h"
 #include "agent/launch/rootfs.h"
@@ -279,6 +280,54 @@ static int make_fs(const struct mount *m, struct cringle_err *err)
                            err) < 0)
                 return -1;
         return steal_fd(&fd);
+}
+
+/* One message per procfs: an error, or empty with the mount's fd. */
+void rootfs_send_procfs(struct rec_cursor plan, int fd)
+{
+        struct rec_cursor body;
+
+        while (rec_find(&plan, PLAN_MOUNT, &body)) {
+                struct cringle_err err = CRINGLE_ERR_INIT;
+                auto_mount m = { 0 };
+                auto_fd int made = -1;
+
+                if (read_mount(body, &m, &err) == 0 && strcmp(m.type, "proc") != 0)
+                        continue;
+                if (err.code == CRINGLE_OK)
+                        made = make_fs(&m, &err);
+                if (sock_send(fd, &err, sizeof err, &made, made >= 0, NULL) < 0)
+                        return;
+        }
+}
+
+int rootfs_receive_procfs(struct rootfs *r, int fd, struct cringle_err *err)
+{
+        struct rec_cursor at = r->plan, body;
+
+        for (size_t i = 0; rec_find(&at, PLAN_MOUNT, &body); i++) {
+                struct cringle_err said;
+                auto_mount m = { 0 };
+                size_t n = 0, n_fds = 1;
+                int got = -1;
+
+                if (read_mount(body, &m, err) < 0)
+                        return -1;
+                if (strcmp(m.type, "proc") != 0)
+                        continue;
+                if (sock_recv(fd, &said, sizeof said, &n, &got, &n_fds, err) < 0)
+                        return err_wrap(err, "hear the process");
+                if (n != sizeof said || (n_fds == 0 && said.code == CRINGLE_OK))
+                        return err_set(err, CRINGLE_E_ABORTED, "the process died at its birth");
+                if (n_fds == 0) {
+                        said.text[sizeof said.text - 1] = '\0';
+                        *err = said;
+                        return -1;
+                }
+                r->mounts[i].fd = got;
+                r->mounts[i].directory = true;
+        }
+        return 0;
 }
 
 static int do_mount(struct rootfs *r, size_t i, struct rec_cursor body, struct cringle_err *err)

@@ -38,6 +38,13 @@ void rootfs_done(struct rootfs *r);
 int rootfs_open(struct rootfs *r, struct rec_cursor plan, int rootfs_fd, int user_ns, struct cringle_err *err);
 
 /*
+ * A procfs shows the PID namespace of the process that makes it: in the container's
+ * first process, make those of @plan and send them over @fd; in the worker, take them.
+ */
+void rootfs_send_procfs(struct rec_cursor plan, int fd);
+int rootfs_receive_procfs(struct rootfs *r, int fd, struct cringle_err *err);
+
+/*
  * Everything up to the hooks, in the mount namespace that the caller has just
  * made.  With PLAN_TTY *ret_tty are the terminal's master and slave, the caller's.
  */

@@ -196,7 +196,21 @@ void container_destroy(struct container *c)
         destroy_step(c);
 }
 
-/* The launch came to nothing: whoever waits is told now, the rest follows when its processes are reaped. */
+/* All processes of a launch that came to nothing are reaped: whoever waits is told, and finds it over. */
+static void settle_failure(struct container *c)
+{
+        if (c->failure.code == CRINGLE_OK || c->worker > 0 || c->pid > 0)
+                return;
+        if (c->phase != PHASE_EXITED) {
+                c->phase = PHASE_EXITED;
+                c->state = (struct wire_state) { .exit_code = START_FAILED, .finished_at = clock_realtime() };
+                write_exit_file(c);
+        }
+        serve_answer(WIRE_CREATE, c, &c->failure);
+        serve_answer(WIRE_START, c, &c->failure);
+}
+
+/* The launch came to nothing; the rest follows when its processes are reaped. */
 static void launch_failed(struct container *c, const struct cringle_err *err)
 {
         if (c->failure.code == CRINGLE_OK) {
@@ -211,13 +225,7 @@ static void launch_failed(struct container *c, const struct cringle_err *err)
                 kill(c->pid, SIGKILL);
         source_close(&c->worker_source);
         source_close(&c->process_source);
-        if (c->pid == 0 && c->phase != PHASE_EXITED) {
-                c->phase = PHASE_EXITED;
-                c->state = (struct wire_state) { .exit_code = START_FAILED, .finished_at = clock_realtime() };
-                write_exit_file(c);
-        }
-        serve_answer(WIRE_CREATE, c, &c->failure);
-        serve_answer(WIRE_START, c, &c->failure);
+        settle_failure(c);
 }
 
 static void process_ended(struct container *c, int status)
@@ -256,6 +264,7 @@ void container_reaped(struct container *c, pid_t pid, int status)
                 c->worker = 0;
         else
                 process_ended(c, status);
+        settle_failure(c);
         if (c->destroying)
                 destroy_step(c);
 }
@@ -570,7 +579,7 @@ int container_start(struct container *c, struct cringle_err *err)
         if (limit_process(c->plan, c->pid, &c->warnings, err) < 0 ||
             launch_go(c->process_source.fd, c->tty_slave, err) < 0) {
                 launch_failed(c, err);
-                return -1;
+                return -1;              /* nobody is registered to wait for the answer yet */
         }
         c->tty_slave = fd_close(c->tty_slave);
         c->phase = PHASE_STARTING;

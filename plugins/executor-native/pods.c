@@ -250,6 +250,7 @@ static int reach_monitor(struct executor *x, const struct cringle_call *call, co
                         *err = why;
                 return -1;
         }
+        leftovers_close(launch->run_dir);       /* of one that died here */
         return spawn_monitor(x, call, launch, ret_conn, err);
 }
 
@@ -269,12 +270,19 @@ static int open_fresh(struct executor *x, const struct cringle_call *call, const
         return events_add(x, p, err);
 }
 
+static bool lives(const struct pod *p)
+{
+        struct pollfd dead = { .fd = p->pidfd, .events = POLLIN };
+
+        return p->pidfd >= 0 && poll(&dead, 1, 0) == 0;
+}
+
 int pods_open(struct executor *x, const struct cringle_call *call, const struct cringle_pod_launch *launch, int adopt,
               struct cringle_err *err)
 {
         struct pod *p = pods_get(x, launch->id, NULL);
         struct cringle_err why = CRINGLE_ERR_INIT;
-        bool open = p && p->pidfd >= 0 && !p->closing;
+        bool open = p && !p->closing && lives(p);
 
         if (p)
                 pod_unref(p);

@@ -46,6 +46,664 @@ static void output_goes_to_the_log_and_the_exit_is_told(void **state)
         world_destroy(*state, id);
 }
 
+static void what_cannot_be_run_says_why(void **state)
+{
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        struct cringle_container_state now = { .size = sizeof now };
+        struct world *w = *state;
+        const char *id;
+
+        assert_ok(world_create(w, &(struct wish) { .args = "[\"/bin/nope\"]" }, &id, &err), &err);
+        assert_int_equal(world_start(w, id, &err), -1);
+        assert_contains(err.text, "exec /bin/nope: No such file or directory");
+        assert_int_equal(err.code, CRINGLE_E_NOT_FOUND);
+        assert_ok(w->ops->state(w->self, "pod", id, &now, &err), &err);
+        assert_int_equal(now.state, CRINGLE_RUN_EXITED);
+        assert_int_equal(now.exit_code, 128);
+        world_destroy(w, id);
+        assert_ok(w->ops->state(w->self, "pod", id, &now, &err), &err);
+        assert_int_equal(now.state, CRINGLE_RUN_NONE);
+}
+
+static void create_runs_nothing_of_the_container(void **state)
+{
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        auto_free char *log = NULL;
+        const char *id;
+
+        assert_ok(world_create(*state, &(struct wish) { .args = "[\"echo\",\"ran\"]" }, &id, &err), &err);
+        usleep(50000);
+        log = world_log(*state, id);
+        assert_string_equal(log, "");
+        assert_ok(world_start(*state, id, &err), &err);
+        assert_int_equal(world_exit(id).exit_code, 0);
+        world_destroy(*state, id);
+}
+
+static void containers_share_the_pods_namespaces(void **state)
+{
+        struct world *w = *state;
+        const char *id = world_run(w, &(struct wish) {
+                .args = "[\"sh\",\"-c\",\"hostname; readlink /proc/self/ns/net; cat /proc/sys/net/ipv4/ip_forward; "
+                        "ip link show lo | grep -c LOWER_UP; readlink /proc/self | grep -c ^[2-9]$; ls -d /proc/[0-9]* | head -1\"]" });
+        auto_free char *log = NULL, *pin = world_path("%s/ns/net", w->run_dir), *want = NULL;
+        struct stat st;
+
+        world_exit(id);
+        log = world_log(w, id);
+        assert_int_equal(stat(pin, &st), 0);
+        want = world_path("stdout F podname\nstdout F net:[%lu]\nstdout F 1\nstdout F 1\nstdout F 1\nstdout F /proc/1\n", (unsigned long) st.st_ino);
+        assert_string_equal(log, want);
+        world_destroy(w, id);
+}
+
+static void long_lines_are_split_and_a_last_one_is_partial(void **state)
+{
+        const char *id = world_run(*state, &(struct wish) { .max_line = 8, .args =
+                "[\"sh\",\"-c\",\"printf 'abcdefgh\\n'; printf 'abcdefghij\\n\\n'; printf end\"]" });
+        auto_free char *log = NULL;
+
+        world_exit(id);
+        log = world_log(*state, id);
+        assert_string_equal(log, "stdout F abcdefgh\nstdout P abcdefgh\nstdout F ij\nstdout F \nstdout P end\n");
+        world_destroy(*state, id);
+}
+
+static void a_reopened_log_is_a_new_file(void **state)
+{
+        struct world *w = *state;
+        struct cringle_call call = call_within(NULL, 10 * SECOND);
+        const char *id = world_run(w, &(struct wish) { .args = "[\"sh\",\"-c\",\"echo one; read x; echo two\"]",
+                                                       .stdin_open = true });
+        auto_free char *log = world_path("%s/%s.log", w->dir, id), *old = world_path("%s.old", log), *text = NULL;
+        auto_free char *before = NULL;
+        int pair[2];
+
+        for (int i = 0; i < 500 && access(log, F_OK) == 0; i++) {
+                free(before);
+                before = world_log(w, id);
+                if (*before)
+                        break;
+                usleep(2000);
+        }
+        assert_int_equal(rename(log, old), 0);
+        assert_ok(w->ops->reopen_log(w->self, &call, "pod", id, unit_err()), unit_err());
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+        assert_ok(w->ops->attach(w->self, &call, "pod", id, pair[1], -1, -1, unit_err()), unit_err());
+        close(pair[1]);
+        assert_int_equal(write(pair[0], "\n", 1), 1);
+        world_exit(id);
+        close(pair[0]);
+        text = world_log(w, id);
+        assert_string_equal(text, "stdout F two\n");
+        text = (free(text), world_file("%s", old));
+        assert_contains(text, "stdout F one\n");
+        world_destroy(w, id);
+}
+
+static void an_exec_has_the_containers_view_and_its_own_exit(void **state)
+{
+        struct world *w = *state;
+        const char *id = world_run(w, &(struct wish) { .args = "[\"sleep\",\"60\"]", .cwd = "/tmp" });
+        struct cringle_executor_event event;
+        auto_free char *out = world_exec(w, id, (const char *const[]) { "sh", "-c", "hostname; pwd; echo $A; ls /proc/self/fd; exit 3", NULL },
+                                         0, &event);
+
+        assert_contains(out, "podname\n/tmp\n1\n0\n1\n2\n3\n");    /* 3 is ls reading the directory */
+        assert_int_equal(event.state.exit_code, 3);
+        assert_false(event.timed_out);
+        free(steal(&out));
+        out = world_exec(w, id, (const char *const[]) { "/bin/nope", NULL }, 0, &event);
+        assert_contains(out, "exec /bin/nope: No such file or directory");
+        world_destroy(w, id);
+}
+
+static void an_exec_ends_at_its_time_limit_with_all_it_started(void **state)
+{
+        struct world *w = *state;
+        const char *id = world_run(w, &(struct wish) { .args = "[\"sleep\",\"60\"]" });
+        struct cringle_executor_event event;
+        int64_t begun = clock_monotonic();
+        auto_free char *out = world_exec(w, id, (const char *const[]) { "sh", "-c", "setsid sleep 1234 & setsid sleep 1234 & sleep 1234", NULL },
+                                         SECOND / 5, &event);
+        auto_free char *left = NULL;
+
+        assert_true(event.timed_out);
+        assert_int_equal(event.state.exit_code, 137);
+        assert_true(clock_monotonic() - begun < 2 * SECOND);
+        left = world_exec(w, id, (const char *const[]) { "sh", "-c", "ps | grep -c '[s]leep 1234'", NULL }, 0, &event);
+        assert_string_equal(left, "0\n");
+        world_destroy(w, id);
+}
+
+static void an_exec_does_not_wait_for_those_who_keep_its_pipes(void **state)
+{
+        struct world *w = *state;
+        const char *id = world_run(w, &(struct wish) { .args = "[\"sleep\",\"60\"]" });
+        struct cringle_executor_event event;
+        int64_t begun = clock_monotonic();
+        auto_free char *out = world_exec(w, id, (const char *const[]) { "sh", "-c", "sleep 50 & echo done", NULL }, 0, &event);
+
+        assert_string_equal(out, "done\n");
+        assert_int_equal(event.state.exit_code, 0);
+        assert_true(clock_monotonic() - begun < 2 * SECOND);
+        world_destroy(w, id);
+}
+
+static void a_process_has_the_privileges_it_was_given_and_no_more(void **state)
+{
+        const char *id = world_run(*state, &(struct wish) {
+                .user = "{\"uid\":1000,\"gid\":1001,\"additionalGids\":[1001,5]}",
+                .process = ",\"noNewPrivileges\":true",
+                .linux_ = ",\"seccomp\":{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":[\"mkdir\",\"mkdirat\"],\"action\":\"SCMP_ACT_ERRNO\"}]}",
+                .args = "[\"sh\",\"-c\",\"id; grep -E 'Cap|NoNew|Seccomp:' /proc/self/status; mkdir /tmp/x; ls /proc/self/fd | wc -l; umask\"]" });
+        auto_free char *log = NULL;
+
+        world_exit(id);
+        log = world_log(*state, id);
+        assert_contains(log, "uid=1000 gid=1001 groups=5,1001\n");
+        assert_contains(log, "CapInh:\t0000000000000000\n");
+        assert_contains(log, "CapPrm:\t0000000000000000\n");
+        assert_contains(log, "CapEff:\t0000000000000000\n");
+        assert_contains(log, "CapBnd:\t0000000000000021\n");
+        assert_contains(log, "CapAmb:\t0000000000000000\n");
+        assert_contains(log, "NoNewPrivs:\t1\n");
+        assert_contains(log, "Seccomp:\t2\n");
+        assert_contains(log, "Operation not permitted");
+        assert_contains(log, "stdout F 4\n");
+        assert_contains(log, "stdout F 0022\n");
+        world_destroy(*state, id);
+}
+
+static void paths_are_masked_and_read_only(void **state)
+{
+        const char *id = world_run(*state, &(struct wish) { .readonly = true, .args =
+                "[\"sh\",\"-c\",\"cat /etc/secret; ls -A /dir; touch /x; touch /dir/x; echo 1 > /proc/sys/net/ipv4/ip_forward; touch /sys/fs/cgroup/x; mount | grep -c host; echo end\"]" });
+        auto_free char *log = NULL;
+
+        world_exit(id);
+        log = world_log(*state, id);
+        assert_null(strstr(log, "secret\n"));
+        assert_null(strstr(log, "stdout F file"));
+        assert_contains(log, "/x: Read-only file system");
+        assert_contains(log, "/dir/x: Read-only file system");
+        assert_contains(log, "ip_forward: Read-only file system");
+        assert_contains(log, "stdout F end");
+        world_destroy(*state, id);
+}
+
+static void an_image_cannot_send_proc_elsewhere(void **state)
+{
+        struct world *w = *state;
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        auto_free char *proc = world_path("%s/proc", w->rootfs);
+        const char *id;
+
+        assert_int_equal(rmdir(proc), 0);
+        assert_int_equal(symlink("tmp", proc), 0);
+        assert_int_equal(world_create(w, &(struct wish) { 0 }, &id, &err), -1);
+        assert_contains(err.text, "/proc");
+        world_destroy(w, id);
+        unlink(proc);
+        mkdir(proc, 0755);
+}
+
+static void a_working_directory_outside_is_refused(void **state)
+{
+        struct world *w = *state;
+
+        for (int fd = 3; fd < 24; fd++) {
+                struct cringle_err err = CRINGLE_ERR_INIT;
+                auto_free char *cwd = world_path("/proc/self/fd/%d", fd);
+                const char *id;
+
+                if (world_create(w, &(struct wish) { .cwd = cwd }, &id, &err) == 0)
+                        assert_int_equal(world_start(w, id, &err), -1);
+                world_destroy(w, id);
+        }
+}
+
+static void nothing_of_the_image_is_mounted_over_proc(void **state)
+{
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        const char *id;
+
+        assert_int_equal(world_create(*state, &(struct wish) { .mounts =
+                ",{\"destination\":\"/proc/self\",\"source\":\"/tmp\",\"type\":\"bind\",\"options\":[\"rbind\"]}" }, &id, &err), -1);
+        assert_int_equal(err.code, CRINGLE_E_INVALID);
+        assert_int_equal(world_create(*state, &(struct wish) { .mounts =
+                ",{\"destination\":\"/proc\",\"source\":\"/tmp\",\"type\":\"bind\",\"options\":[\"rbind\"]}" }, &id, &err), -1);
+        assert_int_equal(err.code, CRINGLE_E_INVALID);
+}
+
+static void bind_mounts_are_what_they_were_asked_to_be(void **state)
+{
+        struct world *w = *state;
+        auto_free char *dir = world_path("%s/vol", w->dir), *file = world_path("%s/vol/f", w->dir);
+        auto_free char *mounts = world_path(
+                ",{\"destination\":\"/vol\",\"source\":\"%s\",\"type\":\"bind\",\"options\":[\"rbind\",\"rprivate\",\"rw\"]}"
+                ",{\"destination\":\"/ro\",\"source\":\"%s\",\"type\":\"bind\",\"options\":[\"rbind\",\"rprivate\",\"rro\"]}"
+                ",{\"destination\":\"/new/dir/file\",\"source\":\"%s\",\"type\":\"bind\",\"options\":[\"rbind\",\"ro\"]}", dir, dir, file);
+        auto_free char *log = NULL;
+        const char *id;
+
+        mkdir(dir, 0755);
+        assert_ok(file_replace(file, "text\n", 5, 0644, false, unit_err()), unit_err());
+        id = world_run(w, &(struct wish) { .mounts = mounts, .args =
+                "[\"sh\",\"-c\",\"cat /new/dir/file; touch /vol/a && echo rw; touch /ro/b; echo x > /new/dir/file\"]" });
+        world_exit(id);
+        log = world_log(w, id);
+        assert_contains(log, "stdout F text\nstdout F rw\n");
+        assert_contains(log, "/ro/b: Read-only file system");
+        assert_contains(log, "/new/dir/file: Read-only file system");
+        world_destroy(w, id);
+}
+
+static void hooks_run_in_their_order_and_see_the_state(void **state)
+{
+        struct world *w = *state;
+        static const char *const stages[] = { "prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop" };
+        auto_buf hooks = BUF_INIT;
+        auto_free char *out = NULL, *record = world_path("%s/hooks", w->dir);
+        const char *id;
+        char *at;
+
+        buf_add_str(&hooks, "{", NULL);
+        for (size_t i = 0; i < 6; i++)
+                buf_printf(&hooks, NULL, "%s\"%s\":[{\"path\":\"/bin/sh\",\"args\":[\"sh\",\"-c\",\"(echo %s $X; cat; echo) %s%s\"],\"env\":[\"X=y\",\"PATH=/bin\"],\"timeout\":10}]",
+                           i ? "," : "", stages[i], stages[i], i == 3 ? ">> /tmp/hook" : ">> ", i == 3 ? "" : record);
+        buf_add_str(&hooks, "}", NULL);
+        id = world_run(w, &(struct wish) { .hooks = hooks.data, .args = "[\"sh\",\"-c\",\"cat /tmp/hook\"]" });
+        world_exit(id);
+        world_destroy(w, id);
+        out = world_file("%s", record);
+        at = out;
+        for (size_t i = 0; i < 6; i++) {
+                auto_free char *line = world_path("%s y\n{\"ociVersion\":\"1.3.0\",\"id\":\"%s\"", stages[i], id);
+
+                if (i == 3)
+                        continue;
+                at = strstr(at, line);
+                if (!at)
+                        fail_msg("%s is not where it should be in: %s", stages[i], out);
+        }
+        assert_contains(out, "\"annotations\":{\"a\":\"b\"}");
+        free(steal(&out));
+        out = world_log(w, id);
+        assert_contains(out, "startContainer y");
+        assert_contains(out, "\"pid\":1");
+}
+
+static void a_failing_hook_says_all_about_it(void **state)
+{
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        const char *id;
+
+        assert_int_equal(world_create(*state, &(struct wish) { .hooks =
+                "{\"createRuntime\":[{\"path\":\"/bin/true\"},{\"path\":\"/bin/sh\",\"args\":[\"sh\",\"-c\",\"echo no such luck >&2; exit 4\"]}]}" }, &id, &err), -1);
+        assert_contains(err.text, "createRuntime hook 2, /bin/sh: exit status 4: no such luck");
+        world_destroy(*state, id);
+        assert_int_equal(world_create(*state, &(struct wish) { .hooks =
+                "{\"createContainer\":[{\"path\":\"/bin/nope\"}]}" }, &id, &err), -1);
+        assert_contains(err.text, "createContainer hook 1, /bin/nope: exit status 127: exec /bin/nope: No such file or directory");
+        world_destroy(*state, id);
+}
+
+static void a_hook_that_hangs_is_killed_with_its_children(void **state)
+{
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        int64_t begun = clock_monotonic();
+        const char *id;
+
+        assert_int_equal(world_create(*state, &(struct wish) { .hooks =
+                "{\"createRuntime\":[{\"path\":\"/bin/sh\",\"args\":[\"sh\",\"-c\",\"sleep 77 & sleep 77\"],\"timeout\":1}]}" }, &id, &err), -1);
+        assert_contains(err.text, "createRuntime hook 1, /bin/sh: killed at its time limit");
+        assert_int_equal(err.code, CRINGLE_E_DEADLINE);
+        assert_true(clock_monotonic() - begun < 3 * SECOND);
+        world_destroy(*state, id);
+}
+
+static void a_poststart_hook_that_fails_ends_the_container(void **state)
+{
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        struct world *w = *state;
+        struct cringle_container_state now = { .size = sizeof now };
+        const char *id;
+
+        assert_ok(world_create(w, &(struct wish) { .args = "[\"sleep\",\"60\"]", .hooks =
+                "{\"poststart\":[{\"path\":\"/bin/false\"}]}" }, &id, &err), &err);
+        assert_int_equal(world_start(w, id, &err), -1);
+        assert_contains(err.text, "poststart hook 1, /bin/false: exit status 1");
+        for (int i = 0; i < 500 && now.state != CRINGLE_RUN_EXITED; i++) {
+                assert_ok(w->ops->state(w->self, "pod", id, &now, &err), &err);
+                usleep(2000);
+        }
+        assert_int_equal(now.state, CRINGLE_RUN_EXITED);
+        world_destroy(w, id);
+}
+
+static char *read_until(int fd, const char *word)
+{
+        auto_buf text = BUF_INIT;
+        struct pollfd p = { .fd = fd, .events = POLLIN };
+        char chunk[512];
+
+        while ((!text.data || !strstr(text.data, word)) && poll(&p, 1, 5000) > 0) {
+                ssize_t n = read(fd, chunk, sizeof chunk);
+
+                if (n <= 0)
+                        break;
+                buf_add(&text, chunk, (size_t) n, NULL);
+        }
+        return text.data ? buf_steal(&text) : strdup("");
+}
+
+static void a_terminal_is_one_and_can_be_resized(void **state)
+{
+        struct world *w = *state;
+        struct cringle_call call = call_within(NULL, 10 * SECOND);
+        const char *id = world_run(w, &(struct wish) { .tty = true, .stdin_open = true,
+                .args = "[\"sh\",\"-c\",\"tty; ls -l /dev/console; read x; stty size; echo got $x\"]" });
+        auto_free char *out = NULL, *log = NULL;
+        int pair[2];
+
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+        assert_ok(w->ops->attach(w->self, &call, "pod", id, pair[1], pair[1], -1, unit_err()), unit_err());
+        close(pair[1]);
+        assert_ok(w->ops->resize(w->self, &call, "pod", id, NULL, 93, 27, unit_err()), unit_err());
+        assert_int_equal(write(pair[0], "word\n", 5), 5);
+        out = read_until(pair[0], "got word");
+        assert_contains(out, "27 93");
+        assert_contains(out, "got word");
+        assert_int_equal(world_exit(id).exit_code, 0);
+        log = world_log(w, id);
+        assert_contains(log, "stdout F /dev/pts/0");
+        close(pair[0]);
+        world_destroy(w, id);
+}
+
+static void an_exec_can_have_a_terminal(void **state)
+{
+        struct world *w = *state;
+        struct cringle_call call = call_within(NULL, 10 * SECOND);
+        const char *id = world_run(w, &(struct wish) { .args = "[\"sleep\",\"60\"]" });
+        struct cringle_executor_event event;
+        auto_free char *out = NULL;
+        int pair[2];
+        struct cringle_exec exec = {
+                .size = sizeof exec, .pod = "pod", .container = id, .id = "t1", .tty = 1, .stdout_fd = -1, .stderr_fd = -1,
+                .argv = (const char *const[]) { "sh", "-c", "tty; read x; echo got $x; exit 5", NULL },
+        };
+
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+        exec.stdin_fd = pair[1];
+        assert_ok(w->ops->exec(w->self, &call, &exec, unit_err()), unit_err());
+        close(pair[1]);
+        assert_int_equal(write(pair[0], "word\n", 5), 5);
+        out = read_until(pair[0], "got word");
+        assert_contains(out, "/dev/pts/0");
+        assert_contains(out, "got word");
+        assert_true(world_wait(CRINGLE_EVENT_EXEC_EXITED, "t1", &event));
+        assert_int_equal(event.state.exit_code, 5);
+        close(pair[0]);
+        world_destroy(w, id);
+}
+
+static void stdin_once_ends_with_its_client(void **state)
+{
+        struct world *w = *state;
+        struct cringle_call call = call_within(NULL, 10 * SECOND);
+        const char *id = world_run(w, &(struct wish) { .args = "[\"cat\"]", .stdin_open = true, .stdin_once = true });
+        auto_free char *log = NULL;
+        int pair[2];
+
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+        assert_ok(w->ops->attach(w->self, &call, "pod", id, pair[1], -1, -1, unit_err()), unit_err());
+        close(pair[1]);
+        assert_int_equal(write(pair[0], "words\n", 6), 6);
+        close(pair[0]);
+        assert_int_equal(world_exit(id).exit_code, 0);
+        log = world_log(w, id);
+        assert_string_equal(log, "stdout F words\n");
+        world_destroy(w, id);
+}
+
+static void a_client_that_does_not_read_holds_nobody_up(void **state)
+{
+        struct world *w = *state;
+        struct cringle_call call = call_within(NULL, 10 * SECOND);
+        const char *id = world_run(w, &(struct wish) { .stdin_open = true,
+                .args = "[\"sh\",\"-c\",\"read x; head -c 8000000 /dev/zero | tr '\\\\0' 'a' | fold -w 1000; echo; echo end\"]" });
+        auto_free char *log = NULL;
+        int pair[2];
+
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+        assert_ok(w->ops->attach(w->self, &call, "pod", id, pair[1], pair[1], -1, unit_err()), unit_err());
+        close(pair[1]);
+        assert_int_equal(write(pair[0], "\n", 1), 1);
+        assert_int_equal(world_exit(id).exit_code, 0);
+        log = world_log(w, id);
+        assert_true(strlen(log) > 8000000);
+        assert_contains(log + strlen(log) - 20, "stdout F end\n");
+        close(pair[0]);
+        world_destroy(w, id);
+}
+
+static void running_out_of_memory_is_told(void **state)
+{
+        struct world *w = *state;
+        auto_free char *limit = world_path("%s/memory.limit_in_bytes", w->memory ? w->memory : "");
+        struct cringle_container_state exited;
+        const char *id;
+
+        if (!w->memory || file_poke(limit, "16000000", NULL) < 0)
+                skip();
+        id = world_run(w, &(struct wish) { .args = "[\"sh\",\"-c\",\"exec dd if=/dev/zero of=/dev/null bs=60M\"]" });
+        exited = world_exit(id);
+        assert_int_equal(exited.exit_code, 137);
+        assert_true(exited.oom);
+        world_destroy(w, id);
+}
+
+static void a_killed_container_tells_the_signal(void **state)
+{
+        struct world *w = *state;
+        struct cringle_call call = call_within(NULL, 10 * SECOND);
+        const char *id = world_run(w, &(struct wish) { .args = "[\"sh\",\"-c\",\"sleep 60\"]" });
+        struct cringle_container_state exited;
+
+        assert_ok(w->ops->kill(w->self, &call, "pod", id, SIGKILL, 0, unit_err()), unit_err());
+        exited = world_exit(id);
+        assert_int_equal(exited.signal, SIGKILL);
+        assert_int_equal(exited.exit_code, 137);
+        assert_false(exited.oom);
+        assert_ok(w->ops->kill(w->self, &call, "pod", id, SIGKILL, 1, unit_err()), unit_err());
+        world_destroy(w, id);
+        world_destroy(w, id);
+}
+
+static void containers_outlive_the_agent(void **state)
+{
+        struct world *w = *state;
+        const char *gone = world_run(w, &(struct wish) { .args = "[\"sh\",\"-c\",\"sleep 0.1; exit 9\"]" });
+        const char *stays = world_run(w, &(struct wish) { .args = "[\"sleep\",\"60\"]" });
+        struct cringle_call call = call_within(NULL, 10 * SECOND);
+        struct cringle_container_state now = { .size = sizeof now };
+        struct cringle_executor_event event;
+        auto_free char *out = NULL;
+
+        world_restart(w);
+        usleep(200000);
+        assert_ok(world_open_pod(w, POD, 1, unit_err()), unit_err());
+        assert_ok(w->ops->state(w->self, "pod", gone, &now, unit_err()), unit_err());
+        assert_int_equal(now.state, CRINGLE_RUN_EXITED);
+        assert_int_equal(now.exit_code, 9);
+        assert_ok(w->ops->state(w->self, "pod", stays, &now, unit_err()), unit_err());
+        assert_int_equal(now.state, CRINGLE_RUN_RUNNING);
+        out = world_exec(w, stays, (const char *const[]) { "echo", "still here", NULL }, 0, &event);
+        assert_string_equal(out, "still here\n");
+        assert_ok(w->ops->kill(w->self, &call, "pod", stays, SIGKILL, 0, unit_err()), unit_err());
+        assert_int_equal(world_exit(stays).exit_code, 137);
+        world_destroy(w, gone);
+        world_destroy(w, stays);
+}
+
+static pid_t monitor_of(struct world *w)
+{
+        auto_free char *command = world_path("for p in /proc/[0-9]*; do tr '\\0' ' ' < $p/cmdline 2>/dev/null | grep -q '^cringle-monitor %s ' && "
+                                             "grep -q '^PPid:.*' $p/status && basename $p; done | sort -n | head -1", w->run_dir);
+        FILE *p = popen(command, "r");
+        int pid = 0;
+
+        if (!p || fscanf(p, "%d", &pid) != 1)
+                fail_msg("no monitor");
+        pclose(p);
+        return pid;
+}
+
+static void a_lost_monitor_takes_its_containers_along_and_is_told(void **state)
+{
+        struct world *w = *state;
+        const char *gone = world_run(w, &(struct wish) { .args = "[\"sh\",\"-c\",\"exit 6\"]" });
+        const char *id = world_run(w, &(struct wish) { .args = "[\"sleep\",\"60\"]", .hooks =
+                "{\"poststop\":[{\"path\":\"/bin/sh\",\"args\":[\"sh\",\"-c\",\"cat > poststop\"]}]}" });
+        struct cringle_container_state now = { .size = sizeof now };
+        auto_free char *said = NULL;
+        pid_t pid;
+
+        world_exit(gone);
+        assert_ok(w->ops->state(w->self, "pod", id, &now, unit_err()), unit_err());
+        pid = now.pid;
+        if (kill(monitor_of(w), SIGKILL) < 0)
+                fail_msg("kill: %m");
+        assert_true(world_wait(CRINGLE_EVENT_POD_LOST, "", NULL));
+        for (int i = 0; i < 500 && kill(pid, 0) == 0; i++) {
+                auto_free char *stat_text = world_file("/proc/%d/stat", pid);
+
+                if (strstr(stat_text, ") Z "))
+                        break;
+                usleep(2000);
+                assert_int_not_equal(i, 499);
+        }
+        assert_ok(w->ops->state(w->self, "pod", gone, &now, unit_err()), unit_err());
+        assert_int_equal(now.state, CRINGLE_RUN_EXITED);
+        assert_int_equal(now.exit_code, 6);
+        assert_ok(w->ops->state(w->self, "pod", id, &now, unit_err()), unit_err());
+        assert_int_equal(now.state, CRINGLE_RUN_NONE);
+        world_destroy(w, id);
+        said = world_file("%s/%s/poststop", w->dir, id);
+        assert_contains(said, "\"status\":\"stopped\"");
+        assert_int_equal(world_open_pod(w, POD, 1, unit_err()), -1);
+}
+
+static int setup_shared_pid(void **state)
+{
+        *state = world_new();
+        assert_ok(world_open_pod(*state, POD | CRINGLE_NS_PID, 0, unit_err()), unit_err());
+        return 0;
+}
+
+static void a_shared_pid_namespace_has_an_init_that_shows_nothing(void **state)
+{
+        struct world *w = *state;
+        const char *first = world_run(w, &(struct wish) { .pod_pid = true, .args = "[\"sleep\",\"4321\"]" });
+        const char *id = world_run(w, &(struct wish) { .pod_pid = true,
+                .caps = "{\"bounding\":[\"CAP_SYS_PTRACE\"],\"permitted\":[\"CAP_SYS_PTRACE\"],\"effective\":[\"CAP_SYS_PTRACE\"]}",
+                .args = "[\"sh\",\"-c\",\"cat /proc/1/comm; ls -A /proc/1/root/ | wc -l; ls /proc/1/fd | wc -l; ps | grep -c '[s]leep 4321'\"]" });
+        auto_free char *log = NULL;
+
+        world_exit(id);
+        log = world_log(w, id);
+        assert_contains(log, "stdout F cringle-init\nstdout F 0\n");
+        assert_contains(log, "stdout F 1\n");
+        world_destroy(w, id);
+        world_destroy(w, first);
+}
+
+static int setup_user(void **state)
+{
+        *state = world_new();
+        assert_ok(world_open_pod(*state, POD | CRINGLE_NS_USER, 0, unit_err()), unit_err());
+        return 0;
+}
+
+static void a_user_namespace_maps_ids_and_devices_work(void **state)
+{
+        struct world *w = *state;
+        const char *id = world_run(w, &(struct wish) { .userns = true, .args =
+                "[\"sh\",\"-c\",\"id -u; cat /proc/self/uid_map; echo x > /dev/null && echo null; head -c 4 /dev/zero | wc -c; hostname\"]" });
+        struct cringle_executor_event event;
+        auto_free char *log = NULL, *out = NULL;
+        const char *second;
+
+        world_exit(id);
+        log = world_log(w, id);
+        assert_contains(log, "stdout F 0\n");
+        assert_contains(log, "100000      65536");
+        assert_contains(log, "stdout F null\nstdout F 4\nstdout F podname\n");
+        world_destroy(w, id);
+        second = world_run(w, &(struct wish) { .userns = true, .args = "[\"sleep\",\"60\"]" });
+        out = world_exec(w, second, (const char *const[]) { "id", "-u", NULL }, 0, &event);
+        assert_string_equal(out, "0\n");
+        world_destroy(w, second);
+}
+
+static void a_debug_container_can_join_anothers_pid_namespace(void **state)
+{
+        struct world *w = *state;
+        const char *target = world_run(w, &(struct wish) { .args = "[\"sleep\",\"4321\"]" });
+        const char *id = world_run(w, &(struct wish) { .share_pid_with = target, .args = "[\"sh\",\"-c\",\"tr '\\\\0' ' ' < /proc/1/cmdline\"]" });
+        auto_free char *log = NULL;
+
+        world_exit(id);
+        log = world_log(w, id);
+        assert_contains(log, "sleep 4321");
+        world_destroy(w, id);
+        world_destroy(w, target);
+}
+
+static void the_first_process_cannot_be_reached_to_change_the_monitor(void **state)
+{
+        const char *id = world_run(*state, &(struct wish) {
+                .caps = "{\"bounding\":[\"CAP_DAC_OVERRIDE\"],\"permitted\":[\"CAP_DAC_OVERRIDE\"],\"effective\":[\"CAP_DAC_OVERRIDE\"]}",
+                .args = "[\"/proc/self/exe\"]" });
+        struct cringle_container_state exited = world_exit(id);
+
+        assert_int_not_equal(exited.exit_code, 0);      /* it is the monitor, which wants arguments */
+        world_destroy(*state, id);
+}
+
+#define POD_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 UNIT_MAIN(
-        cmocka_unit_test_setup_teardown(output_goes_to_the_log_and_the_exit_is_told, setup, teardown))
+        POD_TEST(output_goes_to_the_log_and_the_exit_is_told),
+        POD_TEST(what_cannot_be_run_says_why),
+        POD_TEST(create_runs_nothing_of_the_container),
+        POD_TEST(containers_share_the_pods_namespaces),
+        POD_TEST(long_lines_are_split_and_a_last_one_is_partial),
+        POD_TEST(a_reopened_log_is_a_new_file),
+        POD_TEST(an_exec_has_the_containers_view_and_its_own_exit),
+        POD_TEST(an_exec_ends_at_its_time_limit_with_all_it_started),
+        POD_TEST(an_exec_does_not_wait_for_those_who_keep_its_pipes),
+        POD_TEST(a_process_has_the_privileges_it_was_given_and_no_more),
+        POD_TEST(paths_are_masked_and_read_only),
+        POD_TEST(an_image_cannot_send_proc_elsewhere),
+        POD_TEST(a_working_directory_outside_is_refused),
+        POD_TEST(nothing_of_the_image_is_mounted_over_proc),
+        POD_TEST(bind_mounts_are_what_they_were_asked_to_be),
+        POD_TEST(hooks_run_in_their_order_and_see_the_state),
+        POD_TEST(a_failing_hook_says_all_about_it),
+        POD_TEST(a_hook_that_hangs_is_killed_with_its_children),
+        POD_TEST(a_poststart_hook_that_fails_ends_the_container),
+        POD_TEST(a_terminal_is_one_and_can_be_resized),
+        POD_TEST(an_exec_can_have_a_terminal),
+        POD_TEST(stdin_once_ends_with_its_client),
+        POD_TEST(a_client_that_does_not_read_holds_nobody_up),
+        POD_TEST(running_out_of_memory_is_told),
+        POD_TEST(a_killed_container_tells_the_signal),
+        POD_TEST(containers_outlive_the_agent),
+        POD_TEST(a_lost_monitor_takes_its_containers_along_and_is_told),
+        POD_TEST(a_debug_container_can_join_anothers_pid_namespace),
+        POD_TEST(the_first_process_cannot_be_reached_to_change_the_monitor),
+        cmocka_unit_test_setup_teardown(a_shared_pid_namespace_has_an_init_that_shows_nothing, setup_shared_pid, teardown),
+        cmocka_unit_test_setup_teardown(a_user_namespace_maps_ids_and_devices_work, setup_user, teardown))
