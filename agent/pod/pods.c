@@ -414,6 +414,17 @@ static int copy(char **to, const char *from, struct cringle_err *err)
         return *to ? 0 : err_oom(err);
 }
 
+/* The directories that pods' own are made in: there from the start, so that a pod leaves nothing when it goes. */
+static int make_homes(const struct pods *pods, struct cringle_err *err)
+{
+        auto_free char *run = str_printf(err, "%s/pods", pods->state);
+        auto_free char *kept = str_printf(err, "%s/pods", pods->root);
+
+        if (!run || !kept)
+                return -1;
+        return file_make_dirs(run, 0700, err) < 0 || file_make_dirs(kept, 0700, err) < 0 ? -1 : 0;
+}
+
 int pods_new(const struct pods_options *o, struct pods **ret, struct cringle_err *err)
 {
         auto_of(pods) pods = calloc(1, sizeof *pods);
@@ -449,6 +460,8 @@ int pods_new(const struct pods_options *o, struct pods **ret, struct cringle_err
         snprintf(pods->boot_id, sizeof pods->boot_id, "%s", o->boot_id ? o->boot_id : boot_id);
 
         pods->executor.ops->listen(pods->executor.self, container_event, pods);
+        if (make_homes(pods, err) < 0)
+                return -1;
         if (pods_restore(pods, err) < 0)
                 return err_wrap(err, "restore");
         *ret = steal(&pods);
