@@ -436,7 +436,7 @@ static void waiting_for_a_turn_ends_with_the_call(void **state)
         pthread_t thread;
 
         fixture_write(&fix, "first.ADD.do", "touch ${0%/bin/*}/began; sleep 1; " GIVES_RESULT);
-        assert_int_equal(pthread_create(&thread, NULL, attach_and_detach, "p1"), 0);
+        assert_int_equal(pthread_create(&thread, NULL, attach_and_detach, (void *) "p1"), 0);
         for (int i = 0; i < 500 && !fixture_has(&fix, "began"); i++)
                 usleep(10000);
         call = call_within(NULL, 200 * NSEC_PER_MSEC);
