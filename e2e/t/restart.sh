@@ -33,8 +33,8 @@ created=$(container_create job later 'echo late; exec sleep 1000')
 pid=$(crictl inspect --output json "$counter" | jq .info.pid)
 check "the counter writes" eventually 5 more_than 5
 
-crictl exec "$ends" sh -c '(sleep 1; touch /tmp/go) >/dev/null 2>&1 &' >/dev/null
-crictl exec "$flood" sh -c '(sleep 1; touch /tmp/go) >/dev/null 2>&1 &' >/dev/null
+crictl exec --sync "$ends" sh -c '(sleep 1; touch /tmp/go) >/dev/null 2>&1 &' >/dev/null
+crictl exec --sync "$flood" sh -c '(sleep 1; touch /tmp/go) >/dev/null 2>&1 &' >/dev/null
 agent_kill
 before=$(lines)
 check "a container writes its log while no agent runs" eventually 5 more_than $((before + 20))
