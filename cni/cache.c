@@ -246,7 +246,8 @@ int cni_cache_drop(const char *cache_dir, const char *network, const char *conta
         return unlink(path) < 0 && errno != ENOENT ? err_sys(err, "remove %s", path) : 0;
 }
 
-int cni_cache_each(const char *cache_dir, cni_cache_fn fn, void *data, struct cringle_err *err)
+/* For each file whose name ends in @suffix. */
+static int each(const char *cache_dir, const char *suffix, cni_cache_fn fn, void *data, struct cringle_err *err)
 {
         auto_free char *dir = str_printf(err, "%s/results", cache_dir);
         int r = 0;
@@ -258,7 +259,8 @@ int cni_cache_each(const char *cache_dir, cni_cache_fn fn, void *data, struct cr
         if (!d)
                 return errno == ENOENT ? 0 : err_sys(err, "open %s", dir);
         for (struct dirent *e; r == 0 && (e = readdir(d));) {
-                auto_free char *path = e->d_name[0] == '.' ? NULL : str_printf(NULL, "%s/%s", dir, e->d_name);
+                bool fits = e->d_name[0] != '.' && str_ends(e->d_name, suffix);
+                auto_free char *path = fits ? str_printf(NULL, "%s/%s", dir, e->d_name) : NULL;
                 auto_of(cni_attachment) a = NULL;
 
                 if (path && cni_attachment_read(path, &a, NULL) == 1)
@@ -266,4 +268,36 @@ int cni_cache_each(const char *cache_dir, cni_cache_fn fn, void *data, struct cr
         }
         closedir(d);
         return r;
+}
+
+int cni_cache_each(const char *cache_dir, cni_cache_fn fn, void *data, struct cringle_err *err)
+{
+        return each(cache_dir, "", fn, data, err);
+}
+
+struct search {
+        const char *container, *ifname;
+        struct cni_attachment *found;
+};
+
+/* Names hold dashes: only what stands in the file says which part is which. */
+static int match(void *data, struct cni_attachment **a, struct cringle_err *err)
+{
+        struct search *s = data;
+
+        if (!s->found && strcmp((*a)->container, s->container) == 0 && strcmp((*a)->ifname, s->ifname) == 0)
+                s->found = steal(a);
+        return 0;
+}
+
+int cni_cache_find(const char *cache_dir, const char *container, const char *ifname, struct cni_attachment **ret,
+                   struct cringle_err *err)
+{
+        auto_free char *suffix = str_printf(err, "-%s-%s", container, ifname);
+        struct search s = { .container = container, .ifname = ifname };
+
+        if (!suffix || each(cache_dir, suffix, match, &s, err) < 0)
+                return -1;
+        *ret = s.found;
+        return s.found ? 1 : 0;
 }

@@ -49,6 +49,10 @@ int cni_cache_put(const char *cache_dir, const struct cni_attachment *a, struct 
 int cni_cache_get(const char *cache_dir, const char *network, const char *container, const char *ifname,
                   struct cni_attachment **ret, struct cringle_err *err);
 
+/* The one of @container as @ifname, in whatever network.  As cni_attachment_read(). */
+int cni_cache_find(const char *cache_dir, const char *container, const char *ifname, struct cni_attachment **ret,
+                   struct cringle_err *err);
+
 /* Gone already: success. */
 int cni_cache_drop(const char *cache_dir, const char *network, const char *container, const char *ifname,
                    struct cringle_err *err);

@@ -201,20 +201,6 @@ static int complete(int read, struct cni_attachment **a, struct cni_network **ne
         return err_wrap(err, "recorded network");
 }
 
-struct search {
-        const char *id;
-        struct cni_attachment *found;
-};
-
-static int match(void *data, struct cni_attachment **a, struct cringle_err *err)
-{
-        struct search *s = data;
-
-        if (!s->found && strcmp((*a)->container, s->id) == 0 && strcmp((*a)->ifname, IFNAME) == 0)
-                s->found = steal(a);
-        return 0;
-}
-
 /*
  * What is recorded of @id.  1: found; 0: nothing.  A record that cannot be read is set
  * aside, so that the pod can go, and the cache is asked: it has the same and more.
@@ -224,7 +210,6 @@ static int find_attachment(struct driver *d, const char *id, struct cni_attachme
 {
         auto_free char *path = record_path(d, id, err);
         struct cringle_err why = CRINGLE_ERR_INIT;
-        struct search s = { .id = id };
         int r;
 
         if (!path)
@@ -232,6 +217,8 @@ static int find_attachment(struct driver *d, const char *id, struct cni_attachme
         r = complete(cni_attachment_read(path, ret, &why), ret, ret_net, &why);
         if (r == 1)
                 return 1;
+        if (r < 0 && why.code != CRINGLE_E_INVALID)
+                return err_set(err, why.code, "%s", why.text);  /* it may be sound, and readable the next time */
         if (r < 0) {
                 auto_free char *aside = str_printf(err, "%s" ASIDE, path);
 
@@ -242,10 +229,10 @@ static int find_attachment(struct driver *d, const char *id, struct cni_attachme
                         return err_sys(err, "rename %s", path);
         }
 
-        if (cni_cache_each(d->cache_dir, match, &s, err) < 0)
-                return -1;
-        *ret = s.found;
-        r = complete(s.found ? 1 : 0, ret, ret_net, &why);
+        r = cni_cache_find(d->cache_dir, id, IFNAME, ret, err);
+        if (r < 1)
+                return r;
+        r = complete(r, ret, ret_net, &why);
         if (r < 0)
                 say(d, CRINGLE_ERROR, "cached attachment of pod %s is of no use: %s", id, why.text);
         return r == 1;
