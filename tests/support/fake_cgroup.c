@@ -37,7 +37,7 @@ static int create(void *self, const struct cringle_call *call, const char *paren
 {
         char key[FAKE_KEY_MAX];
 
-        if (fake_call("cgroup.create", parent, id, err) < 0)
+        if (fake_call("cgroup.create", call, parent, id, err) < 0)
                 return -1;
         fake_put("cgroup", fake_key(key, parent, id), 0);
         return path(self, parent, id, ret, err);
@@ -46,7 +46,7 @@ static int create(void *self, const struct cringle_call *call, const char *paren
 static int update(void *self, const struct cringle_call *call, const char *parent, const char *id,
                   const struct cringle_resources *resources, struct cringle_err *err)
 {
-        return fake_call("cgroup.update", parent, id, err);
+        return fake_call("cgroup.update", call, parent, id, err);
 }
 
 static int stats(void *self, const char *parent, const char *id, struct cringle_cgroup_stats *ret,
@@ -64,13 +64,13 @@ static int stats(void *self, const char *parent, const char *id, struct cringle_
 static int kill_all(void *self, const struct cringle_call *call, const char *parent, const char *id,
                     struct cringle_err *err)
 {
-        return fake_call("cgroup.kill", parent, id, err);
+        return fake_call("cgroup.kill", call, parent, id, err);
 }
 
 static int freeze(void *self, const struct cringle_call *call, const char *parent, const char *id, int frozen,
                   struct cringle_err *err)
 {
-        return fake_call("cgroup.freeze", parent, id, err);
+        return fake_call("cgroup.freeze", call, parent, id, err);
 }
 
 static int destroy(void *self, const struct cringle_call *call, const char *parent, const char *id,
@@ -78,7 +78,7 @@ static int destroy(void *self, const struct cringle_call *call, const char *pare
 {
         char key[FAKE_KEY_MAX];
 
-        if (fake_call("cgroup.destroy", parent, id, err) < 0)
+        if (fake_call("cgroup.destroy", call, parent, id, err) < 0)
                 return -1;
         fake_drop("cgroup", fake_key(key, parent, id));
         return 0;

@@ -58,7 +58,7 @@ static int layer_begin(void *self, const char *chain_id, struct cringle_layer *r
         auto_free char *path = str_printf(err, "%s/begun.XXXXXX", store_path(self));
         int fd;
 
-        if (fake_call("image.layer_begin", chain_id, NULL, err) < 0)
+        if (fake_call("image.layer_begin", NULL, chain_id, NULL, err) < 0)
                 return -1;
         if (!path || !mkdtemp(path))
                 abort();
@@ -69,7 +69,7 @@ static int layer_begin(void *self, const char *chain_id, struct cringle_layer *r
 
 static int layer_commit(void *self, const char *chain_id, struct cringle_layer *layer, struct cringle_err *err)
 {
-        if (fake_call("image.layer_commit", chain_id, NULL, err) < 0)
+        if (fake_call("image.layer_commit", NULL, chain_id, NULL, err) < 0)
                 return -1;
         fake_put("layer", chain_id, 0);
         return 0;
@@ -77,14 +77,14 @@ static int layer_commit(void *self, const char *chain_id, struct cringle_layer *
 
 static void layer_abort(void *self, const char *chain_id, struct cringle_layer *layer)
 {
-        fake_call("image.layer_abort", chain_id, NULL, NULL);
+        fake_call("image.layer_abort", NULL, chain_id, NULL, NULL);
         if (layer->path)
                 file_remove_tree(layer->path, NULL);
 }
 
 static int layer_remove(void *self, const char *chain_id, struct cringle_err *err)
 {
-        if (fake_call("image.layer_remove", chain_id, NULL, err) < 0)
+        if (fake_call("image.layer_remove", NULL, chain_id, NULL, err) < 0)
                 return -1;
         fake_drop("layer", chain_id);
         return 0;
@@ -99,7 +99,7 @@ static int usage(void *self, const char *id, struct cringle_usage *ret, struct c
 static int rootfs_prepare(void *self, const char *id, const struct cringle_rootfs_options *options,
                           struct cringle_err *err)
 {
-        if (fake_call("image.rootfs_prepare", id, NULL, err) < 0)
+        if (fake_call("image.rootfs_prepare", NULL, id, NULL, err) < 0)
                 return -1;
         fake_put("rootfs", id, 0);
         return 0;
@@ -119,12 +119,12 @@ static int some_directory(void *self, int *ret_fd, struct cringle_err *err)
 static int rootfs_mount(void *self, const char *id, const struct cringle_rootfs_options *options, int *ret_fd,
                         struct cringle_err *err)
 {
-        return fake_call("image.rootfs_mount", id, NULL, err) < 0 ? -1 : some_directory(self, ret_fd, err);
+        return fake_call("image.rootfs_mount", NULL, id, NULL, err) < 0 ? -1 : some_directory(self, ret_fd, err);
 }
 
 static int rootfs_remove(void *self, const char *id, struct cringle_err *err)
 {
-        if (fake_call("image.rootfs_remove", id, NULL, err) < 0)
+        if (fake_call("image.rootfs_remove", NULL, id, NULL, err) < 0)
                 return -1;
         fake_drop("rootfs", id);
         return 0;
@@ -132,12 +132,15 @@ static int rootfs_remove(void *self, const char *id, struct cringle_err *err)
 
 static int view_mount(void *self, const struct cringle_rootfs_options *options, int *ret_fd, struct cringle_err *err)
 {
-        return fake_call("image.view_mount", NULL, NULL, err) < 0 ? -1 : some_directory(self, ret_fd, err);
+        return fake_call("image.view_mount", NULL, NULL, NULL, err) < 0 ? -1 : some_directory(self, ret_fd, err);
 }
 
 static int sweep(void *self, const char *const *chain_ids, const char *const *ids, struct cringle_err *err)
 {
-        return fake_call("image.sweep", NULL, NULL, err);
+        if (fake_call("image.sweep", NULL, NULL, NULL, err) < 0)
+                return -1;
+        fake_drop_others("rootfs", ids);
+        return 0;
 }
 
 static const struct cringle_image_ops ops = {

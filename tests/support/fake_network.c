@@ -11,7 +11,7 @@
 
 static int status(void *self, const struct cringle_call *call, struct cringle_err *err)
 {
-        return fake_call("network.status", NULL, NULL, err);
+        return fake_call("network.status", call, NULL, NULL, err);
 }
 
 static int attach(void *self, const struct cringle_call *call, const struct cringle_network_pod *pod,
@@ -19,7 +19,7 @@ static int attach(void *self, const struct cringle_call *call, const struct crin
 {
         struct cringle_network_result result = { .size = sizeof result };
 
-        if (fake_call("network.attach", pod->id, NULL, err) < 0)
+        if (fake_call("network.attach", call, pod->id, NULL, err) < 0)
                 return -1;
         result.interface = strdup("eth0");
         if (!result.interface || strv_add(&result.ips, "192.0.2.1", err) < 0 ||
@@ -33,7 +33,7 @@ static int attach(void *self, const struct cringle_call *call, const struct crin
 static int detach(void *self, const struct cringle_call *call, const struct cringle_network_pod *pod,
                   struct cringle_err *err)
 {
-        if (fake_call("network.detach", pod->id, NULL, err) < 0)
+        if (fake_call("network.detach", call, pod->id, NULL, err) < 0)
                 return -1;
         fake_drop("attachment", pod->id);
         return 0;
@@ -42,12 +42,15 @@ static int detach(void *self, const struct cringle_call *call, const struct crin
 static int check(void *self, const struct cringle_call *call, const struct cringle_network_pod *pod,
                  struct cringle_err *err)
 {
-        return fake_call("network.check", pod->id, NULL, err);
+        return fake_call("network.check", call, pod->id, NULL, err);
 }
 
 static int gc(void *self, const struct cringle_call *call, const char *const *valid, struct cringle_err *err)
 {
-        return fake_call("network.gc", NULL, NULL, err);
+        if (fake_call("network.gc", call, NULL, NULL, err) < 0)
+                return -1;
+        fake_drop_others("attachment", valid);
+        return 0;
 }
 
 static void free_result(struct cringle_network_result *result)
