@@ -228,12 +228,18 @@ static void launch_failed(struct container *c, const struct cringle_err *err)
         settle_failure(c);
 }
 
+static void process_event(struct source *s, uint32_t events);
+
 static void process_ended(struct container *c, int status)
 {
         struct wire_state *s = &c->state;
-        enum phase before = c->phase;
+        enum phase before;
 
         c->pid = 0;
+        /* Its end may be known before its start is: what its socket has to say comes first. */
+        if (c->phase == PHASE_STARTING)
+                process_event(&c->process_source, 0);
+        before = c->phase;
         if (!c->own_pid_ns)
                 cgroup_kill(c->unified, (const char *const *) c->v1, NULL);
         io_drain(&c->io);

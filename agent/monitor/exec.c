@@ -88,6 +88,8 @@ static void launch_failed(struct exec *e, const struct cringle_err *err)
         exec_kill(e);
 }
 
+static int take_messages(struct exec *e, struct source *s);
+
 void exec_reaped(struct exec *e, pid_t pid, int status)
 {
         if (pid == e->worker) {
@@ -95,6 +97,8 @@ void exec_reaped(struct exec *e, pid_t pid, int status)
         } else {
                 e->pid = 0;
                 e->status = status;
+                /* Its end may be known before its start is: what its socket has to say comes first. */
+                take_messages(e, &e->process_source);
                 io_drain(&e->io);
                 if (!e->failed && e->ready) {
                         serve_answer(WIRE_EXEC, e, NULL);

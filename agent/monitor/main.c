@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -225,6 +226,8 @@ static int start(char *const *argv, struct cringle_err *err)
                 return err_sys(err, "find the connection to the agent");
         close_range(WIRE_FD_CONN + 1, ~0u, 0);
         umask(022);
+        mallopt(M_TRIM_THRESHOLD, 16384);       /* what a burst took is given back */
+        mallopt(M_TOP_PAD, 4096);
         if (chdir("/") < 0)
                 return err_sys(err, "go to /");
         monitor.run_dir = argv[1];
