@@ -60,7 +60,7 @@ static const struct {
         { "ImageFsInfo", NULL, true },
 };
 
-/* The message of any method of this service that @query has room for, or that is of no interest but for being empty. */
+/* Requests that say nothing are made by size alone, the others are members of union query. */
 static int measure_query(struct load *l, struct rpc_client *client, size_t which, const struct subject *subject,
                          struct samples *times, struct cringle_err *err)
 {
