@@ -12,6 +12,7 @@
 #include "agent/base/str.h"
 #include "hooks/adjust.h"
 #include "hooks/dir.h"
+#include "hooks/event.h"
 #include "hooks/hooks.h"
 #include "hooks/rule.h"
 
@@ -195,123 +196,6 @@ struct hooks *hooks_free(struct hooks *h)
         return NULL;
 }
 
-static const char *pair_value(Cri__Pair *const *pairs, size_t n, const char *key)
-{
-        for (size_t i = 0; i < n; i++)
-                if (strcmp(pairs[i]->key, key) == 0)
-                        return pairs[i]->value;
-
-        return NULL;
-}
-
-/* What stands behind an event for the functions that plugins call. */
-struct event_host {
-        const struct hooks_subject *subject;
-        struct adjust *adjust;          /* NULL at points where nothing may be adjusted */
-};
-
-static const struct event_host *host_of(const struct cringle_event *ev)
-{
-        return ev->host;
-}
-
-static const char *event_annotation(const struct cringle_event *ev, const char *key)
-{
-        const struct hooks_subject *s = host_of(ev)->subject;
-        const char *value = NULL;
-
-        if (s->container)
-                value = pair_value(s->container->annotations, s->container->n_annotations, key);
-        return value ? value : pair_value(s->pod->annotations, s->pod->n_annotations, key);
-}
-
-static const char *event_label(const struct cringle_event *ev, const char *key)
-{
-        const struct hooks_subject *s = host_of(ev)->subject;
-        const char *value = NULL;
-
-        if (s->container)
-                value = pair_value(s->container->labels, s->container->n_labels, key);
-        return value ? value : pair_value(s->pod->labels, s->pod->n_labels, key);
-}
-
-static const char *event_env(const struct cringle_event *ev, const char *name)
-{
-        struct adjust *a = host_of(ev)->adjust;
-
-        return a ? spec_env(a->spec, name) : NULL;
-}
-
-static struct adjust *may_adjust(const struct cringle_event *ev, struct cringle_err *err)
-{
-        struct adjust *a = host_of(ev)->adjust;
-
-        if (!a)
-                err_set(err, CRINGLE_E_PRECONDITION, "a container can be adjusted at CRINGLE_CONTAINER_CREATE only");
-        return a;
-}
-
-static int event_set_env(const struct cringle_event *ev, const char *name, const char *value, struct cringle_err *err)
-{
-        struct adjust *a = may_adjust(ev, err);
-
-        return a ? adjust_env(a, name, value, err) : -1;
-}
-
-static int event_add_mount(const struct cringle_event *ev, const char *source, const char *target,
-                           const char *options, struct cringle_err *err)
-{
-        struct adjust *a = may_adjust(ev, err);
-
-        return a ? adjust_mount(a, source, target, options, err) : -1;
-}
-
-static int event_drop_mount(const struct cringle_event *ev, const char *target, struct cringle_err *err)
-{
-        struct adjust *a = may_adjust(ev, err);
-
-        return a ? adjust_drop_mount(a, target, err) : -1;
-}
-
-static int event_add_device(const struct cringle_event *ev, const char *host_path, const char *container_path,
-                            const char *access, struct cringle_err *err)
-{
-        struct adjust *a = may_adjust(ev, err);
-
-        return a ? adjust_device(a, host_path, container_path, access, err) : -1;
-}
-
-static int event_set_annotation(const struct cringle_event *ev, const char *key, const char *value,
-                                struct cringle_err *err)
-{
-        struct adjust *a = may_adjust(ev, err);
-
-        return a ? adjust_annotation(a, key, value, err) : -1;
-}
-
-static int event_set_args(const struct cringle_event *ev, const char *const *args, struct cringle_err *err)
-{
-        struct adjust *a = may_adjust(ev, err);
-
-        return a ? adjust_args(a, args, err) : -1;
-}
-
-static int event_set_rlimit(const struct cringle_event *ev, const char *type, uint64_t soft, uint64_t hard,
-                            struct cringle_err *err)
-{
-        struct adjust *a = may_adjust(ev, err);
-
-        return a ? adjust_rlimit(a, type, soft, hard, err) : -1;
-}
-
-static int event_add_oci_hook(const struct cringle_event *ev, const char *stage, const char *path,
-                              const char *const *args, const char *const *env, int timeout, struct cringle_err *err)
-{
-        struct adjust *a = may_adjust(ev, err);
-
-        return a ? adjust_oci_hook(a, stage, path, args, env, timeout, err) : -1;
-}
-
 static const char *const points[CRINGLE_POINTS] = {
         [CRINGLE_POD_RUN] = "pod run",
         [CRINGLE_CONTAINER_CREATE] = "container create",
@@ -324,14 +208,6 @@ static const char *const points[CRINGLE_POINTS] = {
         [CRINGLE_POD_STOP] = "pod stop",
         [CRINGLE_POD_REMOVE] = "pod remove",
 };
-
-/* As the user named it: the kubelet itself asks for an image by its id. */
-static const char *image_of(const Cri__ContainerConfig *c)
-{
-        if (!c->image)
-                return NULL;
-        return str_empty(c->image->user_specified_image) ? c->image->image : c->image->user_specified_image;
-}
 
 /* What has happened, or must happen, nobody can refuse. */
 static bool may_refuse(int point)
@@ -364,35 +240,7 @@ static int call_hook(const struct host_hook *hook, int point, const struct hooks
 {
         struct cringle_call call = call_within(outer, hook->timeout);
         struct event_host host = { .subject = s, .adjust = adjust };
-        struct cringle_event ev = {
-                .size = sizeof ev,
-                .point = point,
-                .call = &call,
-                .pod_id = s->pod_id,
-                .pod_name = s->pod->metadata->name,
-                .pod_space = s->pod->metadata->namespace_,
-                .pod_uid = s->pod->metadata->uid,
-                .container_id = s->container_id,
-                .container_name = s->container ? s->container->metadata->name : NULL,
-                .image = s->container ? image_of(s->container) : NULL,
-                .handler = s->handler ? s->handler : "",
-                .args = (const char *const *) args,
-                .pid = s->pid,
-                .exit_code = s->exit_code,
-                .bundle = s->bundle,
-                .annotation = event_annotation,
-                .label = event_label,
-                .env = event_env,
-                .set_env = event_set_env,
-                .add_mount = event_add_mount,
-                .drop_mount = event_drop_mount,
-                .add_device = event_add_device,
-                .set_annotation = event_set_annotation,
-                .set_args = event_set_args,
-                .set_rlimit = event_set_rlimit,
-                .add_oci_hook = event_add_oci_hook,
-                .host = &host,
-        };
+        struct cringle_event ev = event_make(point, &host, args, &call);
 
         if (hook->ops->run(hook->self, &ev, err) < 0)
                 return err_wrap(err, "hook at %s", points[point]);      /* the host has put its name there */
@@ -518,7 +366,7 @@ int hooks_adjust(struct hooks *h, const struct hooks_subject *subject, struct js
                 .annotations = annotations,
                 .command = args ? args[0] : NULL,
                 .space = subject->pod->metadata->namespace_,
-                .image = image_of(subject->container),
+                .image = event_image(subject->container),
                 .has_bind_mounts = has_bind_mounts(subject->container),
         };
         pthread_mutex_lock(&h->lock);
