@@ -133,6 +133,7 @@ static int ask_to_end(struct task *t, void *object, const struct cringle_call *c
 
         pthread_mutex_lock(&pods->tasks.lock);
         if (has_process(c)) {                   /* else it has ended already */
+                c->killed = false;
                 wait_for_end(c, t, began + how->grace);
                 r = STEP_PARKED;
         }
@@ -150,6 +151,7 @@ static int kill_rest(struct task *t, void *object, const struct cringle_call *ca
 
         pthread_mutex_lock(&pods->tasks.lock);
         wait_for_end(c, NULL, 0);
+        c->killed = true;
         pthread_mutex_unlock(&pods->tasks.lock);
         if (!is_alive(c))
                 return STEP_DONE;
@@ -309,7 +311,7 @@ static void hurry(struct container *c, struct stopping *its, int64_t grace)
                 return;
         if (grace < its->grace)
                 its->grace = grace;
-        if (c->stopping && end < c->wake_at)
+        if (c->stopping && !c->killed && end < c->wake_at)
                 wait_for_end(c, c->stopping, end);
 }
 

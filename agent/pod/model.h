@@ -72,6 +72,7 @@ struct container {
         /* A stop that waits for the end: for a grace period, or after SIGKILL. */
         struct task *stopping;
         int64_t wake_at;                /* when it waits no longer; 0: it does not wait */
+        bool killed;                    /* it has sent SIGKILL */
         struct loop_timer *timer;       /* the loop thread's; it has a reference */
 };
 
