@@ -28,7 +28,7 @@ static int run(void *self, const struct cringle_event *ev, struct cringle_err *e
 
 static const struct cringle_hook_ops ops = {
         .size = sizeof ops,
-        .points = ~UINT64_C(0),
+        .points = CRINGLE_AT(CRINGLE_POINTS) - CRINGLE_AT(CRINGLE_POD_RUN),     /* all of them */
         .run = run,
 };
 

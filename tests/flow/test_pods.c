@@ -1,0 +1,1040 @@
+/* Pods and containers as a client sees them: their whole life, asked in every order. */
+
+#include "tests/flow/flow.h"
+
+#include <sched.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include "agent/base/file.h"
+
+#define READY CRI__POD_SANDBOX_STATE__SANDBOX_READY
+#define NOTREADY CRI__POD_SANDBOX_STATE__SANDBOX_NOTREADY
+#define CREATED CRI__CONTAINER_STATE__CONTAINER_CREATED
+#define RUNNING CRI__CONTAINER_STATE__CONTAINER_RUNNING
+#define EXITED CRI__CONTAINER_STATE__CONTAINER_EXITED
+
+/* --- life --- */
+
+static void a_pod_lives_from_run_to_remove(void **state)
+{
+        struct flow *f = *state;
+        Cri__PodSandboxStatusResponse *pod_reply;
+        Cri__ContainerStatusResponse *reply;
+        id_text pod, c;
+
+        must_run(f, "web", pod);
+        assert_code(0, ask_pod_status(f, pod, false, &pod_reply));
+        assert_int_equal(pod_reply->status->state, READY);
+        assert_string_equal(pod_reply->status->metadata->name, "web");
+        assert_true(pod_reply->status->created_at > 0);
+        assert_string_equal(pod_reply->status->network->ip, "192.0.2.1");
+        assert_int_equal(pod_reply->status->network->n_additional_ips, 1);
+        assert_string_equal(pod_reply->status->network->additional_ips[0]->ip, "2001:db8::1");
+        reply_free(pod_reply);
+
+        must_create(f, pod, "main", c);
+        assert_int_equal(container_state(f, c), CREATED);
+        assert_code(0, ask_start(f, c));
+        assert_code(0, ask_container_status(f, c, false, &reply));
+        assert_int_equal(reply->status->state, RUNNING);
+        assert_true(reply->status->created_at > 0);
+        assert_true(reply->status->started_at > 0);
+        assert_int_equal(reply->status->finished_at, 0);
+        assert_string_equal(reply->status->image->image, FLOW_IMAGE);
+        assert_string_equal(reply->status->image_ref, FLOW_IMAGE_ID);
+        assert_string_equal(reply->status->image_id, FLOW_IMAGE_ID);
+        assert_int_equal(reply->status->user->linux->uid, 7);
+        assert_int_equal(reply->status->stop_signal, CRI__SIGNAL__SIGNAL_SIGTERM);
+        reply_free(reply);
+        assert_consistent(f);
+
+        assert_code(0, ask_stop(f, c, 30));
+        assert_code(0, ask_container_status(f, c, false, &reply));
+        assert_int_equal(reply->status->state, EXITED);
+        assert_int_equal(reply->status->exit_code, 143);
+        assert_string_equal(reply->status->reason, "Error");
+        assert_true(reply->status->finished_at >= reply->status->started_at);
+        reply_free(reply);
+
+        assert_code(0, ask_remove(f, c));
+        assert_int_equal(container_state(f, c), -1);
+        assert_code(0, ask_stop_pod(f, pod));
+        assert_int_equal(pod_state(f, pod), NOTREADY);
+        assert_int_equal(fake_alive(NULL), 0);
+        assert_code(0, ask_remove_pod(f, pod));
+        assert_int_equal(pod_state(f, pod), -1);
+        assert_nothing_left(f);
+}
+
+static void steps_come_in_their_order(void **state)
+{
+        struct flow *f = *state;
+        auto_free char *calls = NULL;
+        auto_free char *wanted = NULL;
+        id_text pod, c;
+
+        must_run(f, "web", pod);
+        must_start(f, pod, "main", c);
+        assert_code(0, ask_stop(f, c, 30));
+        flow_settle(f);
+        assert_code(0, ask_remove(f, c));
+        assert_code(0, ask_remove_pod(f, pod));
+        calls = fake_calls();
+        wanted = str_printf(NULL,
+                            "cgroup.create /cringle/monitor-%1$s\n"
+                            "executor.open_pod %1$s\n"
+                            "network.attach %1$s\n"
+                            "hook.pod-run %1$s\n"
+                            "image.rootfs_prepare %2$s\n"
+                            "image.view_mount\n"
+                            "hook.container-create %1$s/%2$s\n"
+                            "cgroup.create /flow/%2$s\n"
+                            "image.rootfs_mount %2$s\n"
+                            "executor.create %1$s/%2$s\n"
+                            "hook.container-created %1$s/%2$s\n"
+                            "hook.container-start %1$s/%2$s\n"
+                            "executor.start %1$s/%2$s\n"
+                            "hook.container-started %1$s/%2$s\n"
+                            "hook.container-stop %1$s/%2$s\n"
+                            "executor.ask %1$s/%2$s\n",
+                            pod, c);
+        assert_contains(calls, wanted);
+        free(wanted);
+        wanted = str_printf(NULL,
+                            "hook.container-remove %1$s/%2$s\n"
+                            "executor.destroy %1$s/%2$s\n"
+                            "cgroup.destroy /flow/%2$s\n"
+                            "image.rootfs_remove %2$s\n"
+                            "hook.pod-stop %1$s\n"
+                            "network.detach %1$s\n"
+                            "executor.close_pod %1$s\n"
+                            "cgroup.destroy /cringle/monitor-%1$s\n"
+                            "hook.pod-remove %1$s\n",
+                            pod, c);
+        assert_contains(calls, wanted);
+        assert_contains(calls, "hook.container-stopped ");
+}
+
+static void a_container_that_ends_by_itself_says_how(void **state)
+{
+        static const struct { int code; const char *reason; } ends[] = { { 0, "Completed" }, { 3, "Error" } };
+        struct flow *f = *state;
+        id_text pod, c;
+
+        must_run(f, "web", pod);
+        for (size_t i = 0; i < 2; i++) {
+                Cri__ContainerStatusResponse *reply;
+
+                must_start(f, pod, i ? "bad" : "good", c);
+                fake_exit(pod, c, ends[i].code);
+                wait_for_state(f, c, EXITED);
+                assert_code(0, ask_container_status(f, c, false, &reply));
+                assert_int_equal(reply->status->exit_code, ends[i].code);
+                assert_string_equal(reply->status->reason, ends[i].reason);
+                reply_free(reply);
+        }
+        assert_int_equal(pod_state(f, pod), READY);
+        remove_all(f);
+        assert_nothing_left(f);
+}
+
+static void a_hook_adjusts_what_the_container_is_started_with(void **state)
+{
+        struct flow *f = *state;
+        Cri__ContainerStatusResponse *reply;
+        id_text pod, c;
+
+        must_run(f, "web", pod);
+        must_create(f, pod, "main", c);
+        assert_code(0, ask_container_status(f, c, true, &reply));
+        assert_int_equal(reply->n_info, 1);
+        assert_contains(reply->info[0]->value, "FAKE_HOOK=was here");
+        reply_free(reply);
+}
+
+/* All that needs a privilege, in a mount namespace that ends with the test. */
+static void shm_is_mounted_and_goes_with_the_pod(void **state)
+{
+        struct flow *f = *state;
+        auto_free char *shm = NULL;
+        auto_buf mounts = BUF_INIT;
+        struct pod_ask a;
+        id_text pod;
+
+        if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+                skip();
+        assert_ok(flow_start(f, NULL, &flow_err), &flow_err);
+        pod_ask(&a, "web");
+        a.spaces.ipc = CRI__NAMESPACE_MODE__POD;
+        assert_code(0, ask_run(f, &a, pod));
+        shm = str_printf(NULL, "%s/pods/%s/shm", f->config.state, pod);
+        assert_int_equal(umount2(shm, MNT_EXPIRE), -1);
+        assert_true(file_exists(shm));
+        assert_ok(file_read("/proc/thread-self/mounts", 1 << 20, &mounts, &flow_err), &flow_err);
+        assert_contains(mounts.data, shm);
+        assert_code(0, ask_stop_pod(f, pod));
+        buf_clear(&mounts);
+        assert_ok(file_read("/proc/thread-self/mounts", 1 << 20, &mounts, &flow_err), &flow_err);
+        assert_null(strstr(mounts.data, shm));
+        assert_code(0, ask_remove_pod(f, pod));
+        assert_nothing_left(f);
+}
+
+/* --- exec --- */
+
+static void exec_keeps_so_much_of_each_stream_and_drops_the_rest(void **state)
+{
+        const char *const argv[] = { "out", "300000", "err", "10", "exit", "42", NULL };
+        struct flow *f = *state;
+        Cri__ExecSyncResponse *reply;
+        id_text pod, c;
+
+        must_run(f, "web", pod);
+        must_start(f, pod, "main", c);
+        assert_code(0, ask_exec(f, c, argv, 0, &reply));
+        assert_int_equal(reply->stdout.len, FLOW_EXEC_LIMIT);
+        assert_int_equal(reply->stderr.len, 10);
+        assert_int_equal(reply->exit_code, 42);
+        reply_free(reply);
+}
+
+static void exec_does_not_wait_for_who_still_holds_its_streams(void **state)
+{
+        const char *const argv[] = { "out", "5", "keep", NULL };
+        struct flow *f = *state;
+        Cri__ExecSyncResponse *reply;
+        id_text pod, c;
+
+        must_run(f, "web", pod);
+        must_start(f, pod, "main", c);
+        assert_code(0, ask_exec(f, c, argv, 0, &reply));
+        assert_int_equal(reply->stdout.len, 5);
+        reply_free(reply);
+}
+
+static void exec_past_its_time_is_deadline_exceeded(void **state)
+{
+        const char *const argv[] = { "out", "5", "sleep", NULL };
+        struct flow *f = *state;
+        Cri__ExecSyncResponse *reply;
+        id_text pod, c;
+
+        must_run(f, "web", pod);
+        must_start(f, pod, "main", c);
+        assert_code(CRINGLE_E_DEADLINE, ask_exec(f, c, argv, 1, &reply));
+        assert_contains(flow_err.text, "timed out after 1 s");
+        assert_code(CRINGLE_E_INVALID, ask_exec(f, c, argv, -1, &reply));
+}
+
+static void exec_needs_a_running_container_and_a_command(void **state)
+{
+        const char *const argv[] = { "exit", "0", NULL }, *const none[] = { NULL };
+        struct flow *f = *state;
+        Cri__ExecSyncResponse *reply;
+        id_text pod, c;
+
+        must_run(f, "web", pod);
+        must_create(f, pod, "main", c);
+        assert_code(CRINGLE_E_PRECONDITION, ask_exec(f, c, argv, 0, &reply));
+        assert_code(0, ask_start(f, c));
+        assert_code(CRINGLE_E_INVALID, ask_exec(f, c, none, 0, &reply));
+        fake_fail("executor.exec", 1);
+        assert_code(CRINGLE_E_INTERNAL, ask_exec(f, c, argv, 0, &reply));
+        assert_contains(flow_err.text, "made to fail");
+        assert_code(0, ask_exec(f, c, argv, 0, &reply));
+        reply_free(reply);
+        assert_code(CRINGLE_E_NOT_FOUND, ask_exec(f, "nobody", argv, 0, &reply));
+}
+
+struct exec_thread {
+        struct flow *f;
+        const char *id;
+        int code;
+        struct cringle_err err;
+};
+
+static void *exec_sleep(void *data)
+{
+        const char *const argv[] = { "sleep", NULL };
+        struct exec_thread *t = data;
+        Cri__ExecSyncResponse *reply;
+
+        t->code = ask_exec(t->f, t->id, argv, 0, &reply);
+        t->err = flow_err;
+        return NULL;
+}
+
+static void wait_for_call(const char *text)
+{
+        for (int i = 0; i < 5000; i++) {
+                auto_free char *calls = fake_calls();
+
+                if (strstr(calls, text))
+                        return;
+                usleep(1000);
+        }
+        fail_msg("no call '%s'", text);
+}
+
+static void a_lost_monitor_ends_containers_and_execs_and_makes_the_pod_not_ready(void **state)
+{
+        struct flow *f = *state;
+        Cri__ContainerStatusResponse *reply;
+        struct exec_thread t = { .f = f };
+        pthread_t thread;
+        id_text pod, c;
+
+        must_run(f, "web", pod);
+        must_start(f, pod, "main", c);
+        t.id = c;
+        pthread_create(&thread, NULL, exec_sleep, &t);
+        wait_for_call("executor.exec");
+        fake_fail("network.detach", 1);         /* whatever its stop comes to */
+        fake_lose(pod);
+        pthread_join(thread, NULL);
+        assert_int_equal(t.code, CRINGLE_E_UNAVAILABLE);
+        assert_contains(t.err.text, "monitor is gone");
+        wait_for_state(f, c, EXITED);
+        assert_int_equal(pod_state(f, pod), NOTREADY);
+        assert_code(0, ask_container_status(f, c, false, &reply));
+        assert_int_equal(reply->status->exit_code, 255);
+        assert_string_equal(reply->status->reason, "Unknown");
+        reply_free(reply);
+        flow_settle(f);
+        remove_all(f);
+        assert_nothing_left(f);
+}
+
+static void a_stop_under_way_notices_that_the_monitor_is_gone(void **state)
+{
+        struct flow *f = *state;
+        id_text pod, c;
+
+        must_run(f, "web", pod);
+        must_start(f, pod, "main", c);
+        fake_hold_events(true);
+        flow_patience = 200 * NSEC_PER_MSEC;
+        assert_code(CRINGLE_E_DEADLINE, ask_stop_pod(f, pod));
+        flow_patience = 30 * NSEC_PER_SEC;
+        fake_lose(pod);
+        fake_hold_events(false);
+        assert_code(0, ask_stop_pod(f, pod));
+        assert_int_equal(container_state(f, c), EXITED);
+}
+
+/* --- asked again, or in the wrong order --- */
+
+static void what_is_not_there_stops_and_goes_with_success(void **state)
+{
+        static const char unknown[] = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+        Cri__PodSandboxStatusResponse *pod_reply;
+        Cri__ContainerStatusResponse *reply;
+        struct flow *f = *state;
+
+        assert_code(0, ask_stop_pod(f, unknown));
+        assert_code(0, ask_remove_pod(f, unknown));
+        assert_code(0, ask_stop(f, unknown, 0));
+        assert_code(0, ask_stop(f, unknown, 30));
+        assert_code(0, ask_remove(f, unknown));
+        assert_code(CRINGLE_E_NOT_FOUND, ask_pod_status(f, unknown, false, &pod_reply));
+        assert_code(CRINGLE_E_NOT_FOUND, ask_container_status(f, unknown, false, &reply));
+        assert_code(CRINGLE_E_NOT_FOUND, ask_start(f, unknown));
+        assert_code(CRINGLE_E_NOT_FOUND, ask_reopen_log(f, unknown));
+}
+
+static void stopping_and_removing_twice_is_once(void **state)
+{
+        struct flow *f = *state;
+        id_text pod, c;
+
+        must_run(f, "web", pod);
+        must_start(f, pod, "main", c);
+        for (int i = 0; i < 2; i++)
+                assert_code(0, ask_stop(f, c, 30));
+        for (int i = 0; i < 2; i++)
+                assert_code(0, ask_stop_pod(f, pod));
+        for (int i = 0; i < 2; i++)
+                assert_code(0, ask_remove(f, c));
+        for (int i = 0; i < 2; i++)
+                assert_code(0, ask_remove_pod(f, pod));
+        assert_nothing_left(f);
+}
+
+static void removing_a_pod_takes_all_that_runs_in_it(void **state)
+{
+        struct flow *f = *state;
+        id_text pod, c[3];
+
+        must_run(f, "web", pod);
+        must_start(f, pod, "one", c[0]);
+        must_start(f, pod, "two", c[1]);
+        must_create(f, pod, "three", c[2]);
+        assert_code(0, ask_remove_pod(f, pod));
+        assert_nothing_left(f);
+}
+
+static void a_running_container_may_be_removed(void **state)
+{
+        struct flow *f = *state;
+        id_text pod, c;
+
+        must_run(f, "web", pod);
+        must_start(f, pod, "main", c);
+        assert_code(0, ask_remove(f, c));
+        assert_int_equal(container_state(f, c), -1);
+        assert_consistent(f);
+}
+
+static void a_container_starts_once(void **state)
+{
+        struct flow *f = *state;
+        Cri__ContainerStatusResponse *reply;
+        id_text pod, c;
+
+        must_run(f, "web", pod);
+        must_start(f, pod, "main", c);
+        assert_code(CRINGLE_E_PRECONDITION, ask_start(f, c));
+        assert_contains(flow_err.text, "is running");
+        assert_int_equal(container_state(f, c), RUNNING);
+        fake_exit(pod, c, 5);
+        wait_for_state(f, c, EXITED);
+        assert_code(CRINGLE_E_PRECONDITION, ask_start(f, c));
+        assert_contains(flow_err.text, "exited");
+        assert_code(0, ask_container_status(f, c, false, &reply));
+        assert_int_equal(reply->status->exit_code, 5);
+        assert_string_equal(reply->status->reason, "Error");
+        reply_free(reply);
+}
+
+static void a_stopped_pod_takes_no_containers(void **state)
+{
+        struct flow *f = *state;
+        struct container_ask a;
+        id_text pod, c;
+
+        must_run(f, "web", pod);
+        assert_code(0, ask_stop_pod(f, pod));
+        container_ask(&a, pod, "main");
+        assert_code(CRINGLE_E_PRECONDITION, ask_create(f, &a, c));
+        container_ask(&a, "nobody", "main");
+        assert_code(CRINGLE_E_NOT_FOUND, ask_create(f, &a, c));
+}
+
+static void a_stopped_pod_gives_its_name_back(void **state)
+{
+        struct flow *f = *state;
+        id_text first, second;
+
+        must_run(f, "web", first);
+        assert_code(0, ask_stop_pod(f, first));
+        must_run(f, "web", second);
+        assert_string_not_equal(first, second);
+        assert_int_equal(pod_state(f, first), NOTREADY);
+        assert_code(0, ask_remove_pod(f, first));
+        assert_int_equal(pod_state(f, second), READY);
+        assert_consistent(f);
+}
+
+static void requests_that_make_no_sense_are_refused(void **state)
+{
+        struct flow *f = *state;
+        struct container_ask c;
+        struct pod_ask a;
+        id_text pod, id;
+
+        pod_ask(&a, "");
+        assert_code(CRINGLE_E_INVALID, ask_run(f, &a, pod));
+        pod_ask(&a, "web");
+        a.config.metadata = NULL;
+        assert_code(CRINGLE_E_INVALID, ask_run(f, &a, pod));
+        pod_ask(&a, "web");
+        a.request.runtime_handler = (char *) "other";
+        assert_code(CRINGLE_E_INVALID, ask_run(f, &a, pod));
+        assert_contains(flow_err.text, "other");
+        pod_ask(&a, "web");
+        a.config.hostname = (char *) "two\nlines";
+        assert_code(CRINGLE_E_INVALID, ask_run(f, &a, pod));
+        pod_ask(&a, "web");
+        a.spaces.pid = CRI__NAMESPACE_MODE__TARGET;
+        assert_code(CRINGLE_E_INVALID, ask_run(f, &a, pod));
+        pod_ask(&a, "web");
+        a.config.log_directory = (char *) "/var/../log";
+        assert_code(CRINGLE_E_INVALID, ask_run(f, &a, pod));
+        assert_nothing_left(f);
+
+        must_run(f, "web", pod);
+        container_ask(&c, pod, "");
+        assert_code(CRINGLE_E_INVALID, ask_create(f, &c, id));
+        container_ask(&c, pod, "main");
+        c.image.image = (char *) "";
+        assert_code(CRINGLE_E_INVALID, ask_create(f, &c, id));
+        c.image.image = (char *) "nowhere/nothing:1";
+        assert_code(CRINGLE_E_NOT_FOUND, ask_create(f, &c, id));
+        assert_contains(flow_err.text, "nowhere/nothing:1");
+        assert_consistent(f);
+}
+
+static void a_log_is_reopened_while_the_container_runs(void **state)
+{
+        struct flow *f = *state;
+        id_text pod, c;
+
+        must_run(f, "web", pod);
+        must_create(f, pod, "main", c);
+        assert_code(CRINGLE_E_PRECONDITION, ask_reopen_log(f, c));
+        assert_code(0, ask_start(f, c));
+        assert_code(0, ask_reopen_log(f, c));
+        fake_fail("executor.reopen_log", 1);
+        assert_code(CRINGLE_E_INTERNAL, ask_reopen_log(f, c));
+}
+
+/* --- stops and their grace --- */
+
+struct stop_thread {
+        struct flow *f;
+        const char *id;
+        int64_t grace;
+        int64_t took;
+        int code;
+        pthread_t thread;
+};
+
+static void *stop_main(void *data)
+{
+        struct stop_thread *t = data;
+        int64_t began = clock_monotonic();
+
+        t->code = ask_stop(t->f, t->id, t->grace);
+        t->took = clock_monotonic() - began;
+        return NULL;
+}
+
+static void stop_begin(struct stop_thread *t, struct flow *f, const char *id, int64_t grace)
+{
+        *t = (struct stop_thread) { .f = f, .id = id, .grace = grace };
+        pthread_create(&t->thread, NULL, stop_main, t);
+}
+
+static void stop_end(struct stop_thread *t)
+{
+        pthread_join(t->thread, NULL);
+        assert_int_equal(t->code, 0);
+}
+
+static int exit_code(struct flow *f, const char *id)
+{
+        Cri__ContainerStatusResponse *reply;
+        int code;
+
+        assert_code(0, ask_container_status(f, id, false, &reply));
+        code = reply->status->exit_code;
+        reply_free(reply);
+        return code;
+}
+
+static void a_container_has_its_grace_period(void **state)
+{
+        struct flow *f = *state;
+        struct stop_thread t;
+        id_text pod, c;
+
+        must_run(f, "web", pod);
+        must_start(f, pod, "main", c);
+        fake_ignore_term(true);
+        stop_begin(&t, f, c, 1);
+        stop_end(&t);
+        assert_true(t.took >= NSEC_PER_SEC - 50 * NSEC_PER_MSEC);
+        assert_int_equal(exit_code(f, c), 137);
+}
+
+static void no_grace_kills_at_once(void **state)
+{
+        struct flow *f = *state;
+        auto_free char *calls = NULL;
+        id_text pod, c;
+
+        must_run(f, "web", pod);
+        must_start(f, pod, "main", c);
+        assert_code(0, ask_stop(f, c, 0));
+        assert_int_equal(exit_code(f, c), 137);
+        calls = fake_calls();
+        assert_null(strstr(calls, "executor.ask"));
+}
+
+static void a_second_stop_may_shorten_the_grace_but_not_lengthen_it(void **state)
+{
+        struct flow *f = *state;
+        struct stop_thread first, second, third;
+        id_text pod, c;
+
+        must_run(f, "web", pod);
+        must_start(f, pod, "main", c);
+        fake_ignore_term(true);
+        stop_begin(&first, f, c, 600);
+        wait_for_call("executor.ask");
+        stop_begin(&second, f, c, 1);
+        stop_begin(&third, f, c, 300);
+        stop_end(&third);
+        stop_end(&second);
+        stop_end(&first);
+        assert_true(second.took < 5 * NSEC_PER_SEC);
+        assert_true(second.took >= NSEC_PER_SEC - 50 * NSEC_PER_MSEC);
+        assert_int_equal(exit_code(f, c), 137);
+}
+
+static void removing_ends_a_grace_period(void **state)
+{
+        struct flow *f = *state;
+        struct stop_thread t;
+        id_text pod, c;
+
+        must_run(f, "web", pod);
+        must_start(f, pod, "main", c);
+        fake_ignore_term(true);
+        stop_begin(&t, f, c, 600);
+        wait_for_call("executor.ask");
+        assert_code(0, ask_remove(f, c));
+        stop_end(&t);
+        assert_consistent(f);
+}
+
+static void stopping_the_pod_ends_a_grace_period(void **state)
+{
+        struct flow *f = *state;
+        struct stop_thread t;
+        id_text pod, c;
+
+        must_run(f, "web", pod);
+        must_start(f, pod, "main", c);
+        fake_ignore_term(true);
+        stop_begin(&t, f, c, 600);
+        wait_for_call("executor.ask");
+        assert_code(0, ask_stop_pod(f, pod));
+        stop_end(&t);
+        assert_int_equal(exit_code(f, c), 137);
+}
+
+/* The end is told late: a more urgent request must not take the container for one that SIGKILL cannot end. */
+static void what_was_killed_is_waited_for(void **state)
+{
+        struct flow *f = *state;
+        struct stop_thread first, second;
+        id_text pod, c;
+
+        must_run(f, "web", pod);
+        must_start(f, pod, "main", c);
+        fake_hold_events(true);
+        stop_begin(&first, f, c, 0);
+        wait_for_call("executor.kill");
+        stop_begin(&second, f, c, 0);
+        flow_patience = 100 * NSEC_PER_MSEC;
+        assert_code(CRINGLE_E_DEADLINE, ask_remove(f, c));
+        flow_patience = 30 * NSEC_PER_SEC;
+        fake_hold_events(false);
+        stop_end(&first);
+        stop_end(&second);
+        assert_code(0, ask_remove(f, c));
+        assert_consistent(f);
+}
+
+static void a_created_container_stops_too(void **state)
+{
+        struct flow *f = *state;
+        id_text pod, c;
+
+        must_run(f, "web", pod);
+        must_create(f, pod, "main", c);
+        assert_code(0, ask_stop(f, c, 30));
+        assert_int_equal(container_state(f, c), EXITED);
+        assert_code(CRINGLE_E_PRECONDITION, ask_start(f, c));
+}
+
+/* --- joins, deadlines, cancelling --- */
+
+struct run_thread {
+        struct flow *f;
+        const struct pod_ask *pod;
+        const struct container_ask *container;
+        int code;
+        id_text id;
+        struct cringle_err err;
+        pthread_t thread;
+};
+
+static void *run_main(void *data)
+{
+        struct run_thread *t = data;
+
+        t->code = t->pod ? ask_run(t->f, t->pod, t->id) : ask_create(t->f, t->container, t->id);
+        t->err = flow_err;
+        return NULL;
+}
+
+static void many_that_ask_for_one_thing_get_one_thing(void **state)
+{
+        struct flow *f = *state;
+        struct run_thread t[8];
+        struct container_ask c;
+        struct pod_ask a;
+
+        pod_ask(&a, "web");
+        for (int round = 0; round < 2; round++) {
+                fake_hang(round == 0 ? "network.attach" : "executor.create");
+                for (int i = 0; i < 8; i++) {
+                        t[i] = (struct run_thread) { .f = f, .pod = round ? NULL : &a, .container = round ? &c : NULL };
+                        pthread_create(&t[i].thread, NULL, run_main, &t[i]);
+                }
+                assert_true(fake_hangs());
+                usleep(20000);
+                fake_hang(NULL);
+                for (int i = 0; i < 8; i++) {
+                        pthread_join(t[i].thread, NULL);
+                        assert_int_equal(t[i].code, 0);
+                        assert_string_equal(t[i].id, t[0].id);
+                }
+                assert_int_equal(fake_alive(round ? "container" : "pod"), 1);
+                if (round == 0) {
+                        a.request.config = &a.config;
+                        container_ask(&c, strdup(t[0].id), "main");
+                }
+        }
+        assert_consistent(f);
+        free(c.request.pod_sandbox_id);
+}
+
+static void one_who_waits_no_longer_is_told_the_step_and_the_next_gets_the_id(void **state)
+{
+        struct flow *f = *state;
+        struct container_ask c;
+        struct pod_ask a;
+        id_text pod, id;
+
+        pod_ask(&a, "web");
+        fake_hang("network.attach");
+        flow_patience = 400 * NSEC_PER_MSEC;
+        for (int i = 0; i < 2; i++) {
+                assert_code(CRINGLE_E_DEADLINE, ask_run(f, &a, pod));
+                assert_contains(flow_err.text, "run pod");
+                assert_contains(flow_err.text, "'attach network'");
+        }
+        assert_int_equal(fake_alive("pod"), 1);
+        flow_patience = 30 * NSEC_PER_SEC;
+        fake_hang(NULL);
+        assert_code(0, ask_run(f, &a, pod));
+
+        container_ask(&c, pod, "main");
+        fake_hang("executor.create");
+        flow_patience = 400 * NSEC_PER_MSEC;
+        assert_code(CRINGLE_E_DEADLINE, ask_create(f, &c, id));
+        assert_contains(flow_err.text, "'create process'");
+        flow_patience = 30 * NSEC_PER_SEC;
+        fake_hang(NULL);
+        assert_code(0, ask_create(f, &c, id));
+        assert_int_equal(fake_alive("container"), 1);
+        assert_consistent(f);
+}
+
+static void the_same_again_is_the_same_and_another_under_its_name_is_refused(void **state)
+{
+        struct flow *f = *state;
+        struct container_ask c;
+        struct pod_ask a;
+        id_text pod, again, id;
+
+        pod_ask(&a, "web");
+        assert_code(0, ask_run(f, &a, pod));
+        assert_code(0, ask_run(f, &a, again));
+        assert_string_equal(pod, again);
+        a.config.hostname = (char *) "other";
+        assert_code(CRINGLE_E_EXISTS, ask_run(f, &a, again));
+        assert_contains(flow_err.text, pod);
+        a.metadata.attempt = 1;
+        assert_code(0, ask_run(f, &a, again));
+        assert_string_not_equal(pod, again);
+
+        container_ask(&c, pod, "main");
+        assert_code(0, ask_create(f, &c, id));
+        assert_code(0, ask_create(f, &c, again));
+        assert_string_equal(id, again);
+        c.config.working_dir = (char *) "/elsewhere";
+        assert_code(CRINGLE_E_EXISTS, ask_create(f, &c, again));
+        assert_contains(flow_err.text, id);
+        c.metadata.attempt = 1;
+        assert_code(0, ask_create(f, &c, again));
+        assert_consistent(f);
+}
+
+static void stopping_a_pod_cancels_what_hangs_in_it(void **state)
+{
+        static const char *const calls[] = { "hook.container-create", "cgroup.create", "executor.create",
+                                             "hook.container-created" };
+        struct flow *f = *state;
+
+        for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
+                struct run_thread t = { .f = f };
+                struct container_ask c;
+                id_text pod;
+
+                must_run(f, "web", pod);
+                container_ask(&c, pod, "main");
+                t.container = &c;
+                fake_hang(calls[i]);
+                pthread_create(&t.thread, NULL, run_main, &t);
+                assert_true(fake_hangs());
+                assert_code(0, ask_stop_pod(f, pod));
+                pthread_join(t.thread, NULL);
+                fake_hang(NULL);
+                assert_int_equal(t.code, CRINGLE_E_CANCELLED);
+                assert_int_equal(fake_alive(NULL), 0);
+                assert_int_equal(rows(f, "containers"), 0);
+                assert_code(0, ask_remove_pod(f, pod));
+        }
+        assert_nothing_left(f);
+}
+
+static void *start_main(void *data)
+{
+        struct stop_thread *t = data;
+
+        t->code = ask_start(t->f, t->id);
+        return NULL;
+}
+
+static void stopping_a_container_cancels_its_start(void **state)
+{
+        static const char *const calls[] = { "hook.container-start", "executor.start", "hook.container-started" };
+        struct flow *f = *state;
+        id_text pod, c;
+
+        must_run(f, "web", pod);
+        for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
+                struct stop_thread t = { .f = f, .id = c };
+
+                must_create(f, pod, calls[i], c);
+                fake_hang(calls[i]);
+                pthread_create(&t.thread, NULL, start_main, &t);
+                assert_true(fake_hangs());
+                assert_code(0, ask_stop(f, c, 600));
+                pthread_join(t.thread, NULL);
+                fake_hang(NULL);
+                assert_int_equal(t.code, CRINGLE_E_CANCELLED);
+                assert_int_equal(container_state(f, c), EXITED);
+        }
+        remove_all(f);
+        assert_nothing_left(f);
+}
+
+/* --- lists and status --- */
+
+static size_t count_pods(struct flow *f, Cri__PodSandboxFilter *filter)
+{
+        Cri__ListPodSandboxResponse *list;
+        size_t n;
+
+        assert_code(0, ask_pods(f, filter, &list));
+        n = list->n_items;
+        reply_free(list);
+        return n;
+}
+
+static size_t count_containers(struct flow *f, Cri__ContainerFilter *filter)
+{
+        Cri__ListContainersResponse *list;
+        size_t n;
+
+        assert_code(0, ask_containers(f, filter, &list));
+        n = list->n_containers;
+        reply_free(list);
+        return n;
+}
+
+static void lists_show_what_fits_all_of_the_filter(void **state)
+{
+        struct flow *f = *state;
+        Cri__PodSandboxFilter pods = CRI__POD_SANDBOX_FILTER__INIT;
+        Cri__ContainerFilter containers = CRI__CONTAINER_FILTER__INIT;
+        Cri__PodSandboxStateValue ready = CRI__POD_SANDBOX_STATE_VALUE__INIT;
+        Cri__ContainerStateValue running = CRI__CONTAINER_STATE_VALUE__INIT;
+        Cri__Pair blue = CRI__PAIR__INIT, *selector = &blue;
+        struct container_ask ca;
+        struct pod_ask a;
+        id_text pod[2], c[2], prefix;
+
+        for (int i = 0; i < 2; i++) {
+                pod_ask(&a, i ? "two" : "one");
+                a.pairs[0].key = (char *) "colour";
+                a.pairs[0].value = (char *) (i ? "blue" : "red");
+                a.labels[0] = &a.pairs[0];
+                a.config.n_labels = 1;
+                a.config.labels = a.labels;
+                assert_code(0, ask_run(f, &a, pod[i]));
+                container_ask(&ca, pod[i], "main");
+                ca.pairs[0] = a.pairs[0];
+                ca.labels[0] = &ca.pairs[0];
+                ca.config.n_labels = 1;
+                ca.config.labels = ca.labels;
+                assert_code(0, ask_create(f, &ca, c[i]));
+        }
+        assert_code(0, ask_start(f, c[1]));
+        assert_code(0, ask_stop_pod(f, pod[0]));
+
+        blue.key = (char *) "colour";
+        blue.value = (char *) "blue";
+        ready.state = READY;
+        running.state = RUNNING;
+        assert_int_equal(count_pods(f, NULL), 2);
+        pods.state = &ready;
+        assert_int_equal(count_pods(f, &pods), 1);
+        pods.n_label_selector = 1;
+        pods.label_selector = &selector;
+        assert_int_equal(count_pods(f, &pods), 1);
+        pods.id = pod[0];
+        assert_int_equal(count_pods(f, &pods), 0);
+        snprintf(prefix, sizeof prefix, "%.13s", pod[1]);
+        pods.id = prefix;
+        assert_int_equal(count_pods(f, &pods), 1);
+
+        assert_int_equal(count_containers(f, NULL), 2);
+        containers.state = &running;
+        assert_int_equal(count_containers(f, &containers), 1);
+        containers.pod_sandbox_id = pod[0];
+        assert_int_equal(count_containers(f, &containers), 0);
+        containers.state = NULL;
+        assert_int_equal(count_containers(f, &containers), 1);
+        containers.n_label_selector = 1;
+        containers.label_selector = &selector;
+        assert_int_equal(count_containers(f, &containers), 0);
+        containers.pod_sandbox_id = (char *) "";
+        containers.id = c[1];
+        assert_int_equal(count_containers(f, &containers), 1);
+}
+
+static void an_id_may_be_cut_short(void **state)
+{
+        struct flow *f = *state;
+        id_text pod, c, prefix;
+
+        must_run(f, "web", pod);
+        must_start(f, pod, "main", c);
+        snprintf(prefix, sizeof prefix, "%.12s", c);
+        assert_int_equal(container_state(f, prefix), RUNNING);
+        assert_code(0, ask_stop(f, prefix, 0));
+        assert_code(0, ask_remove(f, prefix));
+        snprintf(prefix, sizeof prefix, "%.12s", pod);
+        assert_int_equal(pod_state(f, prefix), READY);
+        assert_code(0, ask_remove_pod(f, prefix));
+        assert_nothing_left(f);
+        assert_int_equal(pod_state(f, ""), -1);
+}
+
+static void labels_and_annotations_come_back_byte_for_byte(void **state)
+{
+        static const char *const texts[4] = { "z\xc3\xa4hler/\xe6\x97\xa5\xe6\x9c\xac", "\xf0\x9f\xaa\xa2 \"quoted\"\n\ttab\x01",
+                                              "empty", "" };
+        struct flow *f = *state;
+        Cri__PodSandboxStatusResponse *pod_reply;
+        Cri__ListPodSandboxResponse *list;
+        Cri__ContainerStatusResponse *reply;
+        struct container_ask ca;
+        struct pod_ask a;
+        id_text pod, c;
+
+        pod_ask(&a, "web");
+        for (int i = 0; i < 2; i++) {
+                a.pairs[i].key = (char *) texts[2 * i];
+                a.pairs[i].value = (char *) texts[2 * i + 1];
+                a.labels[i] = a.annotations[i] = &a.pairs[i];
+        }
+        a.config.n_labels = a.config.n_annotations = 2;
+        a.config.labels = a.labels;
+        a.config.annotations = a.annotations;
+        assert_code(0, ask_run(f, &a, pod));
+        container_ask(&ca, pod, "main");
+        ca.config.n_labels = ca.config.n_annotations = 2;
+        ca.config.labels = a.labels;
+        ca.config.annotations = a.annotations;
+        assert_code(0, ask_create(f, &ca, c));
+
+        for (int round = 0; round < 2; round++) {
+                assert_code(0, ask_pod_status(f, pod, false, &pod_reply));
+                assert_code(0, ask_pods(f, NULL, &list));
+                assert_code(0, ask_container_status(f, c, false, &reply));
+                assert_int_equal(pod_reply->status->n_labels, 2);
+                assert_int_equal(list->items[0]->n_annotations, 2);
+                assert_int_equal(reply->status->n_annotations, 2);
+                for (int i = 0; i < 2; i++) {
+                        assert_string_equal(pod_reply->status->labels[i]->key, texts[2 * i]);
+                        assert_string_equal(pod_reply->status->labels[i]->value, texts[2 * i + 1]);
+                        assert_string_equal(pod_reply->status->annotations[i]->value, texts[2 * i + 1]);
+                        assert_string_equal(list->items[0]->annotations[i]->key, texts[2 * i]);
+                        assert_string_equal(list->items[0]->labels[i]->value, texts[2 * i + 1]);
+                        assert_string_equal(reply->status->labels[i]->key, texts[2 * i]);
+                        assert_string_equal(reply->status->annotations[i]->value, texts[2 * i + 1]);
+                }
+                reply_free(pod_reply);
+                reply_free(list);
+                reply_free(reply);
+                if (round == 0) {               /* and from the store */
+                        flow_stop(f);
+                        assert_ok(flow_start(f, NULL, &flow_err), &flow_err);
+                }
+        }
+}
+
+static void nobody_sees_a_pod_before_it_is_ready(void **state)
+{
+        struct flow *f = *state;
+        struct run_thread t = { .f = f };
+        struct pod_ask a;
+
+        pod_ask(&a, "web");
+        t.pod = &a;
+        fake_hang("hook.pod-run");
+        pthread_create(&t.thread, NULL, run_main, &t);
+        assert_true(fake_hangs());
+        assert_int_equal(count_pods(f, NULL), 0);
+        fake_hang(NULL);
+        pthread_join(t.thread, NULL);
+        assert_int_equal(count_pods(f, NULL), 1);
+}
+
+#define FLOW_TEST(test) cmocka_unit_test_setup_teardown(test, flow_setup, flow_teardown)
+
+UNIT_MAIN(
+        FLOW_TEST(a_pod_lives_from_run_to_remove),
+        FLOW_TEST(steps_come_in_their_order),
+        FLOW_TEST(a_container_that_ends_by_itself_says_how),
+        FLOW_TEST(a_hook_adjusts_what_the_container_is_started_with),
+        FLOW_TEST(exec_keeps_so_much_of_each_stream_and_drops_the_rest),
+        FLOW_TEST(exec_does_not_wait_for_who_still_holds_its_streams),
+        FLOW_TEST(exec_past_its_time_is_deadline_exceeded),
+        FLOW_TEST(exec_needs_a_running_container_and_a_command),
+        FLOW_TEST(a_lost_monitor_ends_containers_and_execs_and_makes_the_pod_not_ready),
+        FLOW_TEST(a_stop_under_way_notices_that_the_monitor_is_gone),
+        FLOW_TEST(what_is_not_there_stops_and_goes_with_success),
+        FLOW_TEST(stopping_and_removing_twice_is_once),
+        FLOW_TEST(removing_a_pod_takes_all_that_runs_in_it),
+        FLOW_TEST(a_running_container_may_be_removed),
+        FLOW_TEST(a_container_starts_once),
+        FLOW_TEST(a_stopped_pod_takes_no_containers),
+        FLOW_TEST(a_stopped_pod_gives_its_name_back),
+        FLOW_TEST(requests_that_make_no_sense_are_refused),
+        FLOW_TEST(a_log_is_reopened_while_the_container_runs),
+        FLOW_TEST(a_container_has_its_grace_period),
+        FLOW_TEST(no_grace_kills_at_once),
+        FLOW_TEST(a_second_stop_may_shorten_the_grace_but_not_lengthen_it),
+        FLOW_TEST(removing_ends_a_grace_period),
+        FLOW_TEST(stopping_the_pod_ends_a_grace_period),
+        FLOW_TEST(what_was_killed_is_waited_for),
+        FLOW_TEST(a_created_container_stops_too),
+        FLOW_TEST(many_that_ask_for_one_thing_get_one_thing),
+        FLOW_TEST(one_who_waits_no_longer_is_told_the_step_and_the_next_gets_the_id),
+        FLOW_TEST(the_same_again_is_the_same_and_another_under_its_name_is_refused),
+        FLOW_TEST(stopping_a_pod_cancels_what_hangs_in_it),
+        FLOW_TEST(stopping_a_container_cancels_its_start),
+        FLOW_TEST(lists_show_what_fits_all_of_the_filter),
+        FLOW_TEST(an_id_may_be_cut_short),
+        FLOW_TEST(labels_and_annotations_come_back_byte_for_byte),
+        FLOW_TEST(nobody_sees_a_pod_before_it_is_ready),
+        cmocka_unit_test_setup_teardown(shm_is_mounted_and_goes_with_the_pod, flow_setup_stopped, flow_teardown))
