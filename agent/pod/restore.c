@@ -170,6 +170,7 @@ static void look_at_container(struct container *c)
 
 static void roll_back_container(struct container *c)
 {
+        struct pods *pods = c->pods;
         struct cringle_err err = CRINGLE_ERR_INIT;
         bool undone;
 
@@ -177,12 +178,12 @@ static void roll_back_container(struct container *c)
         undone = procedure_undo(&container_create, c, step_name(c->step), &err) == 0;
         if (!undone)
                 log_error("container %.12s: %s", c->id, err.text);
-        pthread_mutex_lock(&c->pods->tasks.lock);
+        pthread_mutex_lock(&pods->tasks.lock);
         if (undone)
                 container_leave(c);
         else
                 container_leave_over(c);
-        pthread_mutex_unlock(&c->pods->tasks.lock);
+        pthread_mutex_unlock(&pods->tasks.lock);
 }
 
 static void restore_container(struct container *c)
@@ -208,6 +209,7 @@ static void go_on_with_container(struct container *c)
 
 static void roll_back_pod(struct pod *pod)
 {
+        struct pods *pods = pod->pods;
         struct cringle_err err = CRINGLE_ERR_INIT;
         bool undone;
 
@@ -215,12 +217,12 @@ static void roll_back_pod(struct pod *pod)
         undone = procedure_undo(&sandbox_run, pod, step_name(pod->step), &err) == 0;
         if (!undone)
                 log_error("pod %.12s: %s", pod->id, err.text);
-        pthread_mutex_lock(&pod->pods->tasks.lock);
+        pthread_mutex_lock(&pods->tasks.lock);
         if (undone)
                 pod_leave(pod);
         else
                 pod_leave_over(pod);
-        pthread_mutex_unlock(&pod->pods->tasks.lock);
+        pthread_mutex_unlock(&pods->tasks.lock);
 }
 
 /* Whether its monitor is there and talks to us again. */
