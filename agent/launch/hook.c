@@ -19,6 +19,7 @@
 #include "agent/base/own.h"
 #include "agent/launch/hook.h"
 #include "agent/launch/kernel.h"
+#include "agent/launch/process.h"
 
 int hook_next(struct rec_cursor *plan, enum plan_stage stage, unsigned *index, struct rec_cursor *ret_body)
 {
@@ -89,6 +90,7 @@ int hook_start(struct rec_cursor plan, struct rec_cursor body, enum plan_stage s
         auto_free const char **argv = rec_get_strv(&body);
         auto_free const char **env = rec_get_strv(&body);
         uint64_t timeout = rec_get_u64(&body);
+        bool ignore = body.left > 0 && rec_get_u32(&body) == 1;
         auto_fd int read_end = -1, write_end = -1;
         int pipe_fds[2];
         pid_t pid;
@@ -115,6 +117,7 @@ int hook_start(struct rec_cursor plan, struct rec_cursor body, enum plan_stage s
                 .stage = stage,
                 .index = index,
                 .path = path,
+                .ignore = ignore,
         };
         return 0;
 }
@@ -213,7 +216,7 @@ static int wait_for(struct hook *h)
         return status;
 }
 
-int hook_run_all(struct rec_cursor plan, enum plan_stage stage, const char *status, int32_t pid,
+int hook_run_all(struct rec_cursor plan, enum plan_stage stage, const char *status, int32_t pid, int fd,
                  struct cringle_err *err)
 {
         struct rec_cursor at = plan, body;
@@ -226,8 +229,13 @@ int hook_run_all(struct rec_cursor plan, enum plan_stage stage, const char *stat
                         state_fd = hook_state(plan, status, pid, err);
                 if (state_fd < 0 || hook_start(plan, body, stage, index, state_fd, &h, err) < 0)
                         return -1;
-                if (hook_finish(&h, wait_for(&h), err) < 0)
+                if (hook_finish(&h, wait_for(&h), err) == 0)
+                        continue;
+                if (!h.ignore)
                         return -1;
+                if (fd >= 0)
+                        launch_send(fd, LAUNCH_WARNING, 0, err, NULL, 0);
+                err_clear(err);
         }
         return 0;
 }

@@ -23,6 +23,7 @@ struct hook {
         int stderr_fd;                  /* non-blocking; -1: at its end */
         int64_t deadline;               /* CLOCK_MONOTONIC nanoseconds; 0: none */
         bool timed_out;
+        bool ignore;                    /* its failure is a warning */
         enum plan_stage stage;
         unsigned index;                 /* within its stage */
         const char *path;               /* borrowed from the plan */
@@ -51,6 +52,9 @@ void hook_expire(struct hook *h);
 /* Call once it was reaped with wait status @status.  0, or -1 with an error that says all of it. */
 int hook_finish(struct hook *h, int status, struct cringle_err *err);
 
-/* Run all hooks of @stage one after the other to their ends; the first failure ends it. */
-int hook_run_all(struct rec_cursor plan, enum plan_stage stage, const char *status, int32_t pid,
+/*
+ * Run all hooks of @stage one after the other to their ends; the first failure ends it,
+ * unless it is to be ignored: then it goes as LAUNCH_WARNING to @fd (-1: nowhere).
+ */
+int hook_run_all(struct rec_cursor plan, enum plan_stage stage, const char *status, int32_t pid, int fd,
                  struct cringle_err *err);

@@ -359,7 +359,7 @@ static int make_container(struct worker *w, struct cringle_err *err)
         fd_close(tty[0]);
         fd_close(tty[1]);
         if (wait_for_runtime_hooks(w, &pid, err) < 0 ||
-            hook_run_all(w->request->plan, PLAN_CREATE_CONTAINER, "creating", pid, err) < 0)
+            hook_run_all(w->request->plan, PLAN_CREATE_CONTAINER, "creating", pid, w->fd, err) < 0)
                 return -1;
         return rootfs_finish(&w->rootfs, err);
 }

@@ -325,7 +325,7 @@ static int run(const char **argv, const char **env, struct cringle_err *err)
         return err_sysno(err, sys, "exec %s (searched in PATH)", argv[0]);
 }
 
-static int prepare(const struct launch_request *request, const struct identity *id, int tty, bool *in_cwd,
+static int prepare(const struct launch_request *request, const struct identity *id, int tty, int fd, bool *in_cwd,
                    struct cringle_err *err)
 {
         struct rec_cursor body;
@@ -339,7 +339,8 @@ static int prepare(const struct launch_request *request, const struct identity *
                 return -1;
         if (tty < 0 && request->own_stdio)
                 own_pipes(id->uid);
-        if (!request->join && hook_run_all(request->plan, PLAN_START_CONTAINER, "created", getpid(), err) < 0)
+        if (!request->join &&
+            hook_run_all(request->plan, PLAN_START_CONTAINER, "created", getpid(), fd, err) < 0)
                 return -1;
         /* A keyring of its own, lest it find the agent's; ENOSYS, EDQUOT: then there is none to be found either. */
         if (!request->join)
@@ -362,7 +363,7 @@ static int become(const struct launch_request *request, int fd, int tty, struct 
         env = rec_get_strv(&env_body);
         if (!argv || !env || !argv[0])
                 return err_set(err, CRINGLE_E_INVALID, "the plan's command is damaged");
-        if (read_identity(request->plan, &id, err) < 0 || prepare(request, &id, tty, &in_cwd, err) < 0 ||
+        if (read_identity(request->plan, &id, err) < 0 || prepare(request, &id, tty, fd, &in_cwd, err) < 0 ||
             confine(request->plan, &id, fd, &in_cwd, err) < 0)
                 return -1;
         /* After the change of user, which clears it. */

@@ -293,6 +293,10 @@ static void create_runtime_done(struct hooks *h, int result, struct cringle_err 
 {
         struct container *c = SOURCE_OF(struct container, hooks, h);
 
+        if (result > 0) {
+                add_warning(&c->warnings, err->text);
+                return;                 /* the rest of the stage still comes */
+        }
         if (result < 0) {
                 launch_failed(c, err);
                 if (c->destroying)
@@ -307,7 +311,9 @@ static void prestart_done(struct hooks *h, int result, struct cringle_err *err)
 {
         struct container *c = SOURCE_OF(struct container, hooks, h);
 
-        if (result < 0 || c->failure.code != CRINGLE_OK)
+        if (result > 0)
+                add_warning(&c->warnings, err->text);
+        else if (result < 0 || c->failure.code != CRINGLE_OK)
                 create_runtime_done(h, -1, result < 0 ? err : &c->failure);
         else
                 hooks_run(h, c->plan, PLAN_CREATE_RUNTIME, "creating", c->pid, create_runtime_done);
@@ -407,6 +413,10 @@ static void poststart_done(struct hooks *h, int result, struct cringle_err *err)
         struct rec_cursor at = c->plan, body;
         unsigned count = 0;
 
+        if (result > 0) {
+                add_warning(&c->warnings, err->text);
+                return;                 /* the rest of the stage still comes */
+        }
         if (result < 0) {
                 launch_failed(c, err);
                 if (c->destroying)

@@ -71,7 +71,7 @@ void hooks_reaped(struct hooks *h, int status)
         source_stop(&h->out);
         result = hook_finish(&h->hook, status, &err);
         h->hook.pid = 0;
-        if (result < 0 && h->stage != PLAN_POSTSTOP) {
+        if (result < 0 && h->stage != PLAN_POSTSTOP && (!h->hook.ignore || h->stopped)) {
                 finish(h, -1, &err);
                 return;
         }
@@ -82,6 +82,7 @@ void hooks_reaped(struct hooks *h, int status)
 
 void hooks_kill(struct hooks *h)
 {
+        h->stopped = true;
         if (h->active && h->hook.pid > 0)
                 hook_expire(&h->hook);
 }

@@ -133,12 +133,13 @@ struct hooks {
         enum plan_stage stage;
         unsigned index;
         int state_fd;
-        bool go_on;                     /* a failing hook is a warning (poststop) */
+        bool stopped;                   /* hooks_kill(): whatever the hook's policy, none comes after it */
         void (*done)(struct hooks *h, int result, struct cringle_err *err);
 };
 
 /*
- * Run @stage; @done is called when all ran, or one failed - at once when there is none.
+ * Run @stage; @done is called with 0 when all ran and with -1 when one failed - at once when there
+ * is none.  With 1 it is told of a failure that stops nothing, and called again later.
  */
 void hooks_run(struct hooks *h, struct rec_cursor plan, enum plan_stage stage, const char *status, int32_t pid,
                void (*done)(struct hooks *h, int result, struct cringle_err *err));

@@ -727,10 +727,10 @@ static int add_hook(struct compile *c, struct json_object *at, enum plan_stage s
 {
         auto_strv args = NULL;
         auto_strv env = NULL;
-        const char *path;
+        const char *path, *failure = "fail";
         int64_t timeout = 0;
 
-        if (need_string(at, "path", &path, c->err) < 0 || json_get_strv(at, "args", &args, c->err) < 0 ||
+        if (need_string(at, "path", &path, c->err) < 0 || json_get_string(at, "failure", &failure, c->err) < 0 || json_get_strv(at, "args", &args, c->err) < 0 ||
             json_get_strv(at, "env", &env, c->err) < 0)
                 return -1;
         if (*path != '/')
@@ -739,6 +739,9 @@ static int add_hook(struct compile *c, struct json_object *at, enum plan_stage s
                 return err_set(c->err, CRINGLE_E_INVALID, "timeout %lld is out of range", (long long) timeout);
         if (!args && strv_add(&args, path, c->err) < 0)
                 return -1;
+        /* A member of ours, which other runtimes skip. */
+        if (strcmp(failure, "fail") != 0 && strcmp(failure, "ignore") != 0)
+                return err_set(c->err, CRINGLE_E_INVALID, "failure '%s' is neither fail nor ignore", failure);
 
         rec_begin(&c->w, PLAN_HOOK);
         rec_put_u32(&c->w, stage);
@@ -746,6 +749,8 @@ static int add_hook(struct compile *c, struct json_object *at, enum plan_stage s
         rec_put_strv(&c->w, (const char *const *) args);
         rec_put_strv(&c->w, (const char *const *) env);
         rec_put_u64(&c->w, (uint64_t) timeout * 1000000000u);
+        if (strcmp(failure, "ignore") == 0)
+                rec_put_u32(&c->w, 1);
         rec_end(&c->w);
         return 0;
 }

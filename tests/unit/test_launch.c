@@ -3,6 +3,7 @@
 #include "tests/support/unit.h"
 
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,7 +14,7 @@
 #include "agent/launch/kernel.h"
 #include "agent/launch/launch.h"
 
-static void make_plan(struct buf *out, const char *script, uint64_t timeout, struct rec_cursor *ret)
+static void make_plan(struct buf *out, const char *script, uint64_t timeout, bool ignore, struct rec_cursor *ret)
 {
         const char *const argv[] = { "sh", "-c", script, NULL };
         const char *const env[] = { "ONLY=this", NULL };
@@ -26,6 +27,8 @@ static void make_plan(struct buf *out, const char *script, uint64_t timeout, str
         rec_put_strv(&w, argv);
         rec_put_strv(&w, env);
         rec_put_u64(&w, timeout);
+        if (ignore)
+                rec_put_u32(&w, 1);
         rec_end(&w);
         rec_begin(&w, PLAN_STATE);
         rec_put_str(&w, "<");
@@ -42,8 +45,8 @@ static int run(const char *script, uint64_t timeout, struct cringle_err *err)
         auto_buf out = BUF_INIT;
         struct rec_cursor plan;
 
-        make_plan(&out, script, timeout, &plan);
-        return hook_run_all(plan, PLAN_POSTSTART, "running", 42, err);
+        make_plan(&out, script, timeout, false, &plan);
+        return hook_run_all(plan, PLAN_POSTSTART, "running", 42, -1, err);
 }
 
 static void a_hook_gets_state_environment_and_directory_and_no_fds(void **state)
@@ -86,6 +89,24 @@ static void a_hook_is_killed_at_its_limit(void **state)
         assert_true(clock_monotonic() - begun < NSEC_PER_SEC);
 }
 
+static void a_failure_that_is_ignored_is_a_warning(void **state)
+{
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        auto_buf out = BUF_INIT;
+        struct rec_cursor plan;
+        char said[8192] = "";
+        int ends[2];
+
+        assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
+        make_plan(&out, "echo never mind >&2; exit 3", 0, true, &plan);
+        assert_ok(hook_run_all(plan, PLAN_POSTSTART, "running", 42, ends[0], &err), &err);
+        assert_int_equal(err.code, CRINGLE_OK);
+        assert_true(recv(ends[1], said, sizeof said, MSG_DONTWAIT) > 0);
+        assert_non_null(memmem(said, sizeof said, "exit status 3: never mind", 25));
+        close(ends[0]);
+        close(ends[1]);
+}
+
 static void a_sysctl_key_cannot_leave_proc_sys(void **state)
 {
         int proc = kernel_procfs(false, unit_err());
@@ -124,5 +145,6 @@ UNIT_MAIN(
         cmocka_unit_test(only_the_tail_of_stderr_is_kept_as_one_line),
         cmocka_unit_test(a_hook_that_forks_away_is_not_waited_for),
         cmocka_unit_test(a_hook_is_killed_at_its_limit),
+        cmocka_unit_test(a_failure_that_is_ignored_is_a_warning),
         cmocka_unit_test(only_the_named_fds_stay_open),
         cmocka_unit_test(a_sysctl_key_cannot_leave_proc_sys))

@@ -7,7 +7,7 @@
 #include "agent/wire/plan.h"
 
 /* How the fields of each record are written out: u, U (64 bits, hex), s, l (list), b (bytes: their number). */
-static const struct {
+static struct {
         const char *name, *fields;
 } shapes[] = {
         [PLAN_NAMESPACE] = { "namespace", "us" }, [PLAN_ID_MAP] = { "id_map", "uuuu" },
@@ -165,6 +165,17 @@ static void hooks_keep_their_stage_order_and_environment(void **state)
         assert_contains(out.data, "hook 0 </q> [q,1] [X=] 77359400\nhook 5 </p> [/p] [] 0\n");
 }
 
+static void a_hook_whose_failure_is_ignored_says_so(void **state)
+{
+        auto_free char *text = spec_text("", "", "", ",\"hooks\":{\"poststart\":[{\"path\":\"/p\",\"failure\":\"ignore\"}]}");
+        auto_buf out = BUF_INIT;
+
+        shapes[PLAN_HOOK].fields = "usllUu";
+        assert_ok(compile(text, &out, unit_err()), unit_err());
+        shapes[PLAN_HOOK].fields = "usllU";
+        assert_contains(out.data, "hook 4 </p> [/p] [] 0 1\n");
+}
+
 static void equal_specifications_give_equal_plans(void **state)
 {
         auto_free char *text = spec_text("", "", ",\"seccomp\":{\"defaultAction\":\"SCMP_ACT_ERRNO\",\"syscalls\":[{\"names\":[\"read\",\"write\"],\"action\":\"SCMP_ACT_ALLOW\"}]}", "");
@@ -218,6 +229,7 @@ static void what_cannot_be_done_or_must_not_be_is_refused(void **state)
                 { "", "", ",\"maskedPaths\":[\"rel\"]", "", "not absolute" },
                 { "", "", "", ",\"hooks\":{\"prestart\":[{\"path\":\"rel\"}]}", "not absolute" },
                 { "", "", "", ",\"hooks\":{\"prestart\":[{\"path\":\"/x\",\"timeout\":0}]}", "timeout" },
+                { "", "", "", ",\"hooks\":{\"prestart\":[{\"path\":\"/x\",\"failure\":\"retry\"}]}", "neither fail nor ignore" },
         };
 
         for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -245,6 +257,7 @@ UNIT_MAIN(
         cmocka_unit_test(mount_options_become_attributes),
         cmocka_unit_test(the_process_is_told_whole),
         cmocka_unit_test(hooks_keep_their_stage_order_and_environment),
+        cmocka_unit_test(a_hook_whose_failure_is_ignored_says_so),
         cmocka_unit_test(equal_specifications_give_equal_plans),
         cmocka_unit_test(an_exec_has_its_own_command_and_terminal),
         cmocka_unit_test(what_cannot_be_done_or_must_not_be_is_refused),
