@@ -28,14 +28,15 @@ void fake_reset(void);
 void fake_fail(const char *call, int times);
 
 /*
- * Let the @n-th call from now on, whatever it is, fail in that way; or kill the process
+ * Let the @n-th call from now on, whatever it is, fail in that way (what is told of an
+ * end comes at its own time, and is not counted); or kill the process
  * when it begins, or when what it does is done (calls that change nothing: not at all).
  * 0: none.  The numbers count down once set.
  */
 void fake_fail_at(int n);
 void fake_die_at(int n, bool done);
 
-/* The name of the call that fake_fail_at() made fail last, "" when none was; it is kept until fake_reset(). */
+/* The name of the call that the last fake_fail_at() has made fail; "": none. */
 const char *fake_failed(void);
 
 /* Calls of @call wait until they are cancelled, or fake_hang(NULL).  One name at a time. */
