@@ -218,8 +218,8 @@ static int live(struct flow *f, void (*client)(struct flow *f))
                 assert_int_equal(errno, EINTR);
         if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
                 return DIED;
-        assert_true(WIFEXITED(status));
-        assert_int_equal(WEXITSTATUS(status), 0);
+        if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+                fail_msg("the agent ended with status 0x%x", status);
         return LIVED;
 }
 
@@ -335,6 +335,51 @@ static void an_agent_may_die_while_it_recovers(void **state)
                 }
 }
 
+#ifdef CRINGLE_TESTPOINTS
+
+static char **points;                   /* each once, in the order in which they come */
+
+static void note_points(const char *file)
+{
+        auto_buf text = BUF_INIT;
+        char *line, *rest;
+
+        assert_ok(file_read(file, 1 << 20, &text, &flow_err), &flow_err);
+        rest = text.data;
+        while ((line = strsep(&rest, "\n")))
+                if (*line && !strv_has((const char *const *) points, line))
+                        assert_ok(strv_add(&points, line, &flow_err), &flow_err);
+}
+
+/* Between the steps, too, where nothing but the store has changed. */
+static void an_agent_may_die_before_and_after_every_step(void **state)
+{
+        struct flow *f = *state;
+        auto_free char *file = str_printf(NULL, "%s/points", f->dir);
+
+        setenv("CRINGLE_TESTPOINTS", file, 1);
+        assert_int_equal(live(f, whole_life), LIVED);
+        fake_fail("hook.container-created", 1);         /* and between undos */
+        assert_int_equal(live(f, short_life), LIVED);
+        fake_fail("hook.pod-run", 1);
+        assert_int_equal(live(f, short_life), LIVED);
+        unsetenv("CRINGLE_TESTPOINTS");
+        note_points(file);
+        assert_true(strv_count((const char *const *) points) > 50);
+
+        for (size_t i = 0; points[i]; i++) {
+                setenv("CRINGLE_KILL_AT", points[i], 1);
+                if (strstr(points[i], ":undone"))
+                        fake_fail(strstr(points[i], "run pod") ? "hook.pod-run" : "hook.container-created", 1);
+                assert_int_equal(live(f, strstr(points[i], "remove pod:") ? short_life : whole_life), DIED);
+                unsetenv("CRINGLE_KILL_AT");
+                assert_recovers(f);
+        }
+        strv_free(steal(&points));
+}
+
+#endif
+
 static void stop_with_grace(struct flow *f)
 {
         Cri__ListContainersResponse *containers = NULL;
@@ -411,6 +456,9 @@ UNIT_MAIN(
         STOPPED_TEST(an_agent_may_die_at_any_call_of_a_whole_life),
         STOPPED_TEST(an_agent_may_die_at_any_call_of_a_removal_with_all_in_it),
         STOPPED_TEST(an_agent_may_die_while_it_recovers),
+#ifdef CRINGLE_TESTPOINTS
+        STOPPED_TEST(an_agent_may_die_before_and_after_every_step),
+#endif
         STOPPED_TEST(a_grace_period_is_not_cut_short_by_a_restart),
         FLOW_TEST(a_record_that_cannot_be_read_costs_nobody_else),
         FLOW_TEST(a_container_without_a_pod_is_dropped))

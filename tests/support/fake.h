@@ -45,7 +45,7 @@ void fake_hang(const char *call);
 /* Wait until a call hangs; false: none did for ten seconds. */
 bool fake_hangs(void);
 
-/* What was asked so far: a line each, "cgroup.create pods/abc".  Free it. */
+/* What was asked lately (half a MiB of it): a line each, "cgroup.create pods/abc".  Free it. */
 char *fake_calls(void);
 
 /* How many objects there are of @kind ("cgroup", "pod", "container", "rootfs", "layer", "attachment"; NULL: all). */
