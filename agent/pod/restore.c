@@ -178,6 +178,7 @@ static void roll_back_container(struct container *c)
         undone = procedure_undo(&container_create, c, step_name(c->step), &err) == 0;
         if (!undone)
                 log_error("container %.12s: %s", c->id, err.text);
+        images_release(pods->images, c->id);    /* held since it was loaded, whatever step it had come to */
         pthread_mutex_lock(&pods->tasks.lock);
         if (undone)
                 container_leave(c);
