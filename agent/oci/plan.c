@@ -18,7 +18,7 @@
 #include "agent/base/str.h"
 #include "agent/oci/caps.h"
 #include "agent/oci/plan.h"
-#include "agent/oci/seccomp.h"
+#include "agent/oci/seccomp_cache.h"
 #include "agent/wire/plan.h"
 
 #ifndef CLONE_NEWTIME
@@ -957,7 +957,7 @@ static int add_seccomp(struct compile *c)
 
         if (there <= 0)
                 return there;
-        if (seccomp_compile(profile, &filter, c->err) < 0 || seccomp_flags(profile, &flags, c->err) < 0)
+        if (seccomp_compile_cached(profile, &filter, c->err) < 0 || seccomp_flags(profile, &flags, c->err) < 0)
                 return err_wrap(c->err, "linux.seccomp");
         rec_begin(&c->w, PLAN_SECCOMP);
         rec_put_u32(&c->w, flags);

@@ -22,7 +22,7 @@
 #include "tests/support/unit.h"
 
 #include "agent/oci/caps.h"
-#include "agent/oci/seccomp.h"
+#include "agent/oci/seccomp_cache.h"
 
 #define ALLOW SECCOMP_RET_ALLOW
 #define ERRNO(e) (SECCOMP_RET_ERRNO | (e))
@@ -384,6 +384,28 @@ static void a_key_tells_profiles_apart(void **state)
         assert_string_not_equal(one.data, two.data);
 }
 
+/* More profiles than are kept, twice over: what comes out is what compiling gives. */
+static void a_remembered_filter_is_the_compiled_one(void **state)
+{
+        struct cringle_err *err = unit_err();
+
+        for (int i = 0; i < 40; i++) {
+                auto_json profile = NULL;
+                auto_buf fresh = BUF_INIT, kept = BUF_INIT;
+                char text[128];
+
+                snprintf(text, sizeof text, "{\"defaultAction\":\"SCMP_ACT_ERRNO\",\"defaultErrnoRet\":%d}", 1 + i % 20);
+                assert_ok(load(text, &profile, err), err);
+                assert_ok(seccomp_compile(profile, &fresh, err), err);
+                for (int again = 0; again < 2; again++) {
+                        buf_clear(&kept);
+                        assert_ok(seccomp_compile_cached(profile, &kept, err), err);
+                        assert_int_equal(kept.len, fresh.len);
+                        assert_memory_equal(kept.data, fresh.data, fresh.len);
+                }
+        }
+}
+
 UNIT_MAIN(
         cmocka_unit_test(the_default_refuses_alg_and_vsock_in_every_guise),
         cmocka_unit_test(the_default_decides_by_this_table),
@@ -392,4 +414,5 @@ UNIT_MAIN(
         cmocka_unit_test(dockers_dialect_is_read_for_this_container),
         cmocka_unit_test(what_is_not_understood_is_refused),
         cmocka_unit_test(flags_become_the_kernels),
-        cmocka_unit_test(a_key_tells_profiles_apart))
+        cmocka_unit_test(a_key_tells_profiles_apart),
+        cmocka_unit_test(a_remembered_filter_is_the_compiled_one))
