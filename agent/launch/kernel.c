@@ -18,6 +18,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "agent/base/file.h"
 #include "agent/base/own.h"
 #include "agent/base/str.h"
 #include "agent/launch/kernel.h"
@@ -32,6 +33,22 @@ pid_t kernel_fork(uint64_t flags, int cgroup_fd)
         };
 
         return (pid_t) syscall(SYS_clone3, &args, sizeof args);
+}
+
+bool kernel_is_cgroup2(int dir)
+{
+        struct statfs fs;
+
+        return fstatfs(dir, &fs) == 0 && fs.f_type == CGROUP2_SUPER_MAGIC;
+}
+
+int kernel_join_cgroup1(const char *dir, struct cringle_err *err)
+{
+        auto_free char *path = str_printf(err, "%s/tasks", dir);
+
+        if (!path || file_poke(path, "0", err) < 0)
+                return err_wrap(err, "join cgroup");
+        return 0;
 }
 
 int kernel_pivot_root(const char *new_root, const char *put_old)

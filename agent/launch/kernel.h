@@ -20,6 +20,16 @@
  */
 pid_t kernel_fork(uint64_t flags, int cgroup_fd);
 
+/* True for a directory of a v2 hierarchy: one that kernel_fork() can give birth in. */
+bool kernel_is_cgroup2(int dir);
+
+/*
+ * Move the calling, single-threaded process into the v1 cgroup @dir.  It goes by
+ * `tasks`: moving a whole process, or into v2, waits for an RCU grace period (up to
+ * 15 ms), moving the one thread that asks does not.
+ */
+int kernel_join_cgroup1(const char *dir, struct cringle_err *err);
+
 int kernel_pivot_root(const char *new_root, const char *put_old);
 
 /* A procfs that nothing else sees: a detached mount.  With @only_pids without /proc/sys and the like. */

@@ -121,17 +121,13 @@ int launch_go(int process_fd, int tty_slave, struct cringle_err *err)
 
 /* --- the worker ------------------------------------------------------------------- */
 
-/* "0" means the writer itself. */
 static int join_cgroups(struct worker *w, struct cringle_err *err)
 {
         const char *const *dirs = w->request->cgroup_v1;
 
-        for (size_t i = 0; dirs && dirs[i]; i++) {
-                auto_free char *path = str_printf(err, "%s/cgroup.procs", dirs[i]);
-
-                if (!path || file_poke(path, "0", err) < 0)
-                        return err_wrap(err, "join cgroup");
-        }
+        for (size_t i = 0; dirs && dirs[i]; i++)
+                if (kernel_join_cgroup1(dirs[i], err) < 0)
+                        return -1;
         return 0;
 }
 

@@ -27,6 +27,7 @@
 #include "agent/base/file.h"
 #include "agent/base/own.h"
 #include "agent/base/str.h"
+#include "agent/launch/kernel.h"
 #include "agent/monitor/monitor.h"
 
 struct monitor monitor;
@@ -159,13 +160,20 @@ static void run(void)
 
 /* --- start ------------------------------------------------------------------------------ */
 
-static int join_cgroups(char *const *dirs, struct cringle_err *err)
+/* Into those of v1; *ret_unified is a v2 one, to be born in, the caller's; -1: none. */
+static int join_cgroups(char *const *dirs, int *ret_unified, struct cringle_err *err)
 {
         for (; *dirs; dirs++) {
-                auto_free char *path = str_printf(err, "%s/cgroup.procs", *dirs);
+                auto_fd int dir = open(*dirs, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-                if (!path || file_poke(path, "0", err) < 0)
-                        return err_wrap(err, "join cgroup");
+                if (dir < 0)
+                        return err_sys(err, "join cgroup %s", *dirs);
+                if (kernel_is_cgroup2(dir)) {
+                        fd_close(*ret_unified);
+                        *ret_unified = steal_fd(&dir);
+                } else if (kernel_join_cgroup1(*dirs, err) < 0) {
+                        return -1;
+                }
         }
         return 0;
 }
@@ -219,6 +227,7 @@ static int detach_stdio(struct cringle_err *err)
 static int start(char *const *argv, struct cringle_err *err)
 {
         int flags = fcntl(WIRE_FD_CONN, F_GETFD);
+        auto_fd int unified = -1;
         pid_t pid;
 
         close(WIRE_FD_EXE);
@@ -231,7 +240,7 @@ static int start(char *const *argv, struct cringle_err *err)
         if (chdir("/") < 0)
                 return err_sys(err, "go to /");
         monitor.run_dir = argv[1];
-        if (join_cgroups(argv + 2, err) < 0)
+        if (join_cgroups(argv + 2, &unified, err) < 0)
                 return -1;
         protect_self();
 
@@ -241,7 +250,7 @@ static int start(char *const *argv, struct cringle_err *err)
         if (serve_listen(err) < 0)
                 return -1;
 
-        pid = fork();
+        pid = kernel_fork(0, unified);
         if (pid < 0)
                 return err_sys(err, "leave the agent");
         if (pid > 0)
