@@ -4,7 +4,10 @@
 
 # crictl's own status is 1 whatever the command's was; its message tells.
 exec_fails_with() {
-        crictl exec --sync "$2" sh -c "exit $1" 2>&1 | grep -q "exited with $1"
+        local said
+
+        said=$(crictl exec --sync "$2" sh -c "exit $1" 2>&1) || true
+        grep -q "exited with $1" <<<"$said"
 }
 
 e2e_begin lifecycle
