@@ -69,7 +69,27 @@ struct cringle_cgroup_dirs {
         char **v1;                      /* v1 directories, one per hierarchy, ended by NULL; or NULL */
 };
 
-/* Nanoseconds and bytes; CRINGLE_UNSET where the kernel gives none. */
+/* Of a `*.pressure` file: nanoseconds since the cgroup was made, and averages in hundredths of a percent. */
+struct cringle_pressure {
+        int64_t total;
+        int64_t avg10;
+        int64_t avg60;
+        int64_t avg300;
+};
+
+struct cringle_hugepage_usage {
+        int64_t page_size;              /* bytes; CRINGLE_UNSET ends the list */
+        int64_t usage;                  /* bytes */
+        int64_t max_usage;              /* bytes */
+};
+
+#define CRINGLE_PAGE_SIZES 4
+
+/*
+ * Nanoseconds and bytes; CRINGLE_UNSET where the kernel gives none.  The caller sets
+ * all but `size` to CRINGLE_UNSET, and `size` to how much of this he wants to know:
+ * a driver fills no more, and reads no files for what lies beyond.
+ */
 struct cringle_cgroup_stats {
         size_t size;
         int64_t cpu_usage;
@@ -83,7 +103,28 @@ struct cringle_cgroup_stats {
         int64_t swap_limit;
         int64_t pids;
         int64_t oom_kills;              /* since the cgroup was made */
+
+        struct cringle_pressure cpu_some, cpu_full, memory_some, memory_full, io_some, io_full;
+
+        /* Up to here: CRINGLE_CGROUP_STATS_USAGE, what is asked often.  The rest is for metrics. */
+        int64_t cpu_user;
+        int64_t cpu_system;
+        int64_t cpu_periods;            /* of the quota, that have passed */
+        int64_t cpu_throttled;          /* of these, with the quota used up */
+        int64_t cpu_throttled_time;
+        int64_t memory_cache;
+        int64_t memory_mapped;
+        int64_t memory_kernel;
+        int64_t memory_max_usage;
+        int64_t memory_failures;        /* how often the limit was hit */
+        int64_t io_read_bytes;          /* of all devices together */
+        int64_t io_write_bytes;
+        int64_t io_reads;
+        int64_t io_writes;
+        struct cringle_hugepage_usage hugepages[CRINGLE_PAGE_SIZES];
 };
+
+#define CRINGLE_CGROUP_STATS_USAGE offsetof(struct cringle_cgroup_stats, cpu_user)
 
 struct cringle_cgroup_ops {
         size_t size;
@@ -107,6 +148,7 @@ struct cringle_cgroup_ops {
         int (*update)(void *self, const struct cringle_call *call, const char *parent, const char *id,
                       const struct cringle_resources *resources, struct cringle_err *err);
 
+        /* What it uses, with all below it.  @id NULL: what @parent itself uses. */
         int (*stats)(void *self, const char *parent, const char *id, struct cringle_cgroup_stats *ret,
                      struct cringle_err *err);
 

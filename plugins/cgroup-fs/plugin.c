@@ -229,7 +229,8 @@ static int driver_stats(void *self, const char *parent, const char *id, struct c
                         struct cringle_err *err)
 {
         struct driver *d = self;
-        auto_free char *path = name_path(d->prefix, parent, id, err);
+        auto_free char *path = id ? name_path(d->prefix, parent, id, err)
+                                  : name_parent(str_empty(parent) ? d->prefix : parent, err);
 
         return path ? stats_read(d->trees, path, ret, err) : -1;
 }

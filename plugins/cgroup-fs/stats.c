@@ -1,19 +1,69 @@
 /*
  * What a cgroup uses; see stats.h.
  *
- * A kubelet asks for this every few seconds for every container: one read of each
- * file, no parsing beyond the keys that are wanted.
+ * A kubelet asks for this every few seconds for every container: each file is read
+ * once, by one read(2) into memory that is there already, relative to the cgroup's
+ * directory, and files that only metrics need are left alone unless these are wanted.
  */
 
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/base/err.h"
 #include "plugins/cgroup-fs/stats.h"
 
 /* v1 says "none" with the largest multiple of a page. */
 #define V1_NONE (INT64_MAX - 65536)
+
+#define TEXT_MAX 16384                  /* memory.stat has about 4000 bytes */
+
+/* A cgroup's directory in one tree, and the file read last. */
+struct source {
+        const struct tree *tree;
+        const char *path;
+        int fd;                         /* -1: it is not in this tree */
+        char text[TEXT_MAX];
+};
+
+static void source_open(struct source *s, const struct tree *t, const char *path)
+{
+        s->tree = t;
+        s->path = path;
+        s->fd = t ? openat(t->fd, path, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+        s->text[0] = '\0';
+}
+
+static void source_done(struct source *s)
+{
+        if (s->fd >= 0)
+                close(s->fd);
+}
+
+#define auto_source auto_cleanup(source_done) struct source
+
+/* All of @file into s->text; no such file, or one of a cgroup that has just gone: empty. */
+static int source_read(struct source *s, const char *file, struct cringle_err *err)
+{
+        auto_fd int fd = s->fd < 0 ? -1 : openat(s->fd, file, O_RDONLY | O_CLOEXEC);
+        ssize_t n = 0;
+
+        s->text[0] = '\0';
+        if (s->fd < 0 || (fd < 0 && (errno == ENOENT || errno == ENODEV)))
+                return 0;
+        if (fd >= 0)
+                n = read(fd, s->text, sizeof s->text - 1);
+        /* EOPNOTSUPP: pressure files of a kernel that was told not to keep them */
+        if (n < 0 && (errno == ENODEV || errno == EOPNOTSUPP))
+                return 0;
+        if (fd < 0 || n < 0)
+                return err_sys(err, "read %s/%s/%s", s->tree->mount, s->path, file);
+        s->text[n] = '\0';
+        return 0;
+}
 
 static int64_t number(const char *text)
 {
@@ -23,12 +73,12 @@ static int64_t number(const char *text)
         return end == text || value > INT64_MAX ? CRINGLE_UNSET : (int64_t) value;
 }
 
-/* The value of the line "@key VALUE" in @text. */
-static int64_t value_of(const struct buf *text, const char *key)
+/* The value of the line "@key VALUE". */
+static int64_t value_of(const struct source *s, const char *key)
 {
         size_t n = strlen(key);
 
-        for (const char *line = text->data; line && *line;) {
+        for (const char *line = s->text; line && *line;) {
                 const char *end = strchr(line, '\n');
 
                 if (strncmp(line, key, n) == 0 && line[n] == ' ')
@@ -39,13 +89,11 @@ static int64_t value_of(const struct buf *text, const char *key)
 }
 
 /* The number that is all of @file; "max", or no such file: CRINGLE_UNSET. */
-static int read_number(const struct tree *t, const char *path, const char *file, int64_t *ret, struct cringle_err *err)
+static int read_number(struct source *s, const char *file, int64_t *ret, struct cringle_err *err)
 {
-        auto_buf text = BUF_INIT;
-
-        if (tree_read(t, path, file, &text, err) < 0)
+        if (source_read(s, file, err) < 0)
                 return -1;
-        *ret = text.len ? number(text.data) : CRINGLE_UNSET;
+        *ret = number(s->text);
         return 0;
 }
 
@@ -56,96 +104,295 @@ static int64_t difference(int64_t whole, int64_t part)
         return whole > part ? whole - part : 0;
 }
 
-static int memory_v2(const struct tree *t, const char *path, struct cringle_cgroup_stats *s, struct cringle_err *err)
+static int64_t nsec_of_usec(int64_t usec)
 {
-        auto_buf stat = BUF_INIT;
-        auto_buf events = BUF_INIT;
-
-        if (read_number(t, path, "memory.current", &s->memory_usage, err) < 0 ||
-            read_number(t, path, "memory.max", &s->memory_limit, err) < 0 ||
-            read_number(t, path, "memory.swap.current", &s->swap_usage, err) < 0 ||
-            read_number(t, path, "memory.swap.max", &s->swap_limit, err) < 0 ||
-            tree_read(t, path, "memory.stat", &stat, err) < 0 || tree_read(t, path, "memory.events", &events, err) < 0)
-                return -1;
-
-        s->memory_working_set = difference(s->memory_usage, value_of(&stat, "inactive_file"));
-        s->memory_rss = value_of(&stat, "anon");
-        s->page_faults = value_of(&stat, "pgfault");
-        s->major_page_faults = value_of(&stat, "pgmajfault");
-        s->oom_kills = value_of(&events, "oom_kill");
-        return 0;
+        return usec == CRINGLE_UNSET || usec > INT64_MAX / 1000 ? CRINGLE_UNSET : usec * 1000;
 }
 
-static int memory_v1(const struct tree *t, const char *path, struct cringle_cgroup_stats *s, struct cringle_err *err)
-{
-        auto_buf stat = BUF_INIT;
-        auto_buf oom = BUF_INIT;
-        int64_t both;
+/* --- memory --- */
 
-        if (read_number(t, path, "memory.usage_in_bytes", &s->memory_usage, err) < 0 ||
-            read_number(t, path, "memory.limit_in_bytes", &s->memory_limit, err) < 0 ||
-            read_number(t, path, "memory.memsw.limit_in_bytes", &both, err) < 0 ||
-            tree_read(t, path, "memory.stat", &stat, err) < 0 || tree_read(t, path, "memory.oom_control", &oom, err) < 0)
+static int memory_v2(struct source *m, bool all, struct cringle_cgroup_stats *s, struct cringle_err *err)
+{
+        if (read_number(m, "memory.current", &s->memory_usage, err) < 0 ||
+            read_number(m, "memory.max", &s->memory_limit, err) < 0 ||
+            read_number(m, "memory.swap.current", &s->swap_usage, err) < 0 ||
+            read_number(m, "memory.swap.max", &s->swap_limit, err) < 0 || source_read(m, "memory.stat", err) < 0)
                 return -1;
 
-        s->memory_working_set = difference(s->memory_usage, value_of(&stat, "total_inactive_file"));
-        s->memory_rss = value_of(&stat, "total_rss");
-        s->page_faults = value_of(&stat, "total_pgfault");
-        s->major_page_faults = value_of(&stat, "total_pgmajfault");
-        s->swap_usage = value_of(&stat, "total_swap");
+        s->memory_working_set = difference(s->memory_usage, value_of(m, "inactive_file"));
+        s->memory_rss = value_of(m, "anon");
+        s->page_faults = value_of(m, "pgfault");
+        s->major_page_faults = value_of(m, "pgmajfault");
+        s->memory_cache = value_of(m, "file");
+        s->memory_mapped = value_of(m, "file_mapped");
+        s->memory_kernel = value_of(m, "kernel");
+        if (s->memory_kernel == CRINGLE_UNSET)          /* before Linux 5.18 */
+                s->memory_kernel = value_of(m, "slab");
+
+        if (source_read(m, "memory.events", err) < 0)
+                return -1;
+        s->oom_kills = value_of(m, "oom_kill");
+        s->memory_failures = value_of(m, "max");
+        return all ? read_number(m, "memory.peak", &s->memory_max_usage, err) : 0;
+}
+
+static int memory_v1(struct source *m, bool all, struct cringle_cgroup_stats *s, struct cringle_err *err)
+{
+        int64_t both;
+
+        if (read_number(m, "memory.usage_in_bytes", &s->memory_usage, err) < 0 ||
+            read_number(m, "memory.limit_in_bytes", &s->memory_limit, err) < 0 ||
+            read_number(m, "memory.memsw.limit_in_bytes", &both, err) < 0 || source_read(m, "memory.stat", err) < 0)
+                return -1;
+
+        s->memory_working_set = difference(s->memory_usage, value_of(m, "total_inactive_file"));
+        s->memory_rss = value_of(m, "total_rss");
+        s->page_faults = value_of(m, "total_pgfault");
+        s->major_page_faults = value_of(m, "total_pgmajfault");
+        s->swap_usage = value_of(m, "total_swap");
+        s->memory_cache = value_of(m, "total_cache");
+        s->memory_mapped = value_of(m, "total_mapped_file");
         s->swap_limit = both >= V1_NONE ? CRINGLE_UNSET : difference(both, s->memory_limit);
         if (s->memory_limit >= V1_NONE)
                 s->memory_limit = CRINGLE_UNSET;
-        s->oom_kills = value_of(&oom, "oom_kill");
+
+        if (source_read(m, "memory.oom_control", err) < 0)
+                return -1;
+        s->oom_kills = value_of(m, "oom_kill");
+        if (all && (read_number(m, "memory.kmem.usage_in_bytes", &s->memory_kernel, err) < 0 ||
+                    read_number(m, "memory.max_usage_in_bytes", &s->memory_max_usage, err) < 0 ||
+                    read_number(m, "memory.failcnt", &s->memory_failures, err) < 0))
+                return -1;
         return 0;
 }
 
-/* cpu.stat is there on v2 also without the controller. */
-static int cpu(const struct trees *t, const char *path, struct cringle_cgroup_stats *s, struct cringle_err *err)
+static int memory(const struct trees *t, const char *path, bool all, struct cringle_cgroup_stats *s,
+                  struct cringle_err *err)
 {
-        const struct tree *v1 = trees_with(t, "cpuacct");
-        auto_buf text = BUF_INIT;
-        int64_t usec;
+        const struct tree *tree = trees_with(t, "memory");
+        auto_source source;
 
-        if (v1)
-                return read_number(v1, path, "cpuacct.usage", &s->cpu_usage, err);
-        if (!t->unified)
+        source_open(&source, tree, path);
+        if (!tree)
                 return 0;
-        if (tree_read(t->unified, path, "cpu.stat", &text, err) < 0)
+        return tree->v2 ? memory_v2(&source, all, s, err) : memory_v1(&source, all, s, err);
+}
+
+/* --- cpu --- */
+
+/* cpu.stat is there on v2 also without the controller. */
+static int cpu_v2(struct source *c, struct cringle_cgroup_stats *s, struct cringle_err *err)
+{
+        if (source_read(c, "cpu.stat", err) < 0)
                 return -1;
-        usec = value_of(&text, "usage_usec");
-        if (usec != CRINGLE_UNSET && usec < INT64_MAX / 1000)
-                s->cpu_usage = usec * 1000;
+        s->cpu_usage = nsec_of_usec(value_of(c, "usage_usec"));
+        s->cpu_user = nsec_of_usec(value_of(c, "user_usec"));
+        s->cpu_system = nsec_of_usec(value_of(c, "system_usec"));
+        s->cpu_periods = value_of(c, "nr_periods");
+        s->cpu_throttled = value_of(c, "nr_throttled");
+        s->cpu_throttled_time = nsec_of_usec(value_of(c, "throttled_usec"));
         return 0;
+}
+
+static int cpu(const struct trees *t, const char *path, bool all, struct cringle_cgroup_stats *s,
+               struct cringle_err *err)
+{
+        const struct tree *accounting = trees_with(t, "cpuacct"), *quota = trees_with(t, "cpu");
+        auto_source source, stat;
+
+        source_open(&source, accounting ? accounting : t->unified, path);
+        source_open(&stat, accounting && all ? quota : NULL, path);
+        if (!accounting)
+                return cpu_v2(&source, s, err);
+        if (read_number(&source, "cpuacct.usage", &s->cpu_usage, err) < 0)
+                return -1;
+        if (!all)
+                return 0;
+        if (read_number(&source, "cpuacct.usage_user", &s->cpu_user, err) < 0 ||
+            read_number(&source, "cpuacct.usage_sys", &s->cpu_system, err) < 0 || source_read(&stat, "cpu.stat", err) < 0)
+                return -1;
+        s->cpu_periods = value_of(&stat, "nr_periods");
+        s->cpu_throttled = value_of(&stat, "nr_throttled");
+        s->cpu_throttled_time = value_of(&stat, "throttled_time");
+        return 0;
+}
+
+/* --- pressure (v2) --- */
+
+/* "12.34" after "@key=" as 1234. */
+static int64_t hundredths(const char *line, const char *key)
+{
+        const char *at = strstr(line, key);
+        char *end;
+        int64_t whole;
+
+        if (!at)
+                return CRINGLE_UNSET;
+        whole = number(at + strlen(key));
+        strtoull(at + strlen(key), &end, 10);
+        if (whole == CRINGLE_UNSET || whole > 100 || *end != '.' || strspn(end + 1, "0123456789") < 2)
+                return CRINGLE_UNSET;
+        return whole * 100 + (end[1] - '0') * 10 + (end[2] - '0');
+}
+
+static void pressure_line(struct source *p, const char *name, struct cringle_pressure *ret)
+{
+        char *line = strstr(p->text, name), *end;
+        const char *total;
+        char kept;
+
+        if (!line)
+                return;
+        end = line + strcspn(line, "\n");
+        kept = *end;
+        *end = '\0';
+        total = strstr(line, "total=");
+        ret->total = total ? nsec_of_usec(number(total + 6)) : CRINGLE_UNSET;
+        ret->avg10 = hundredths(line, "avg10=");
+        ret->avg60 = hundredths(line, "avg60=");
+        ret->avg300 = hundredths(line, "avg300=");
+        *end = kept;
+}
+
+static int pressure(const struct trees *t, const char *path, struct cringle_cgroup_stats *s, struct cringle_err *err)
+{
+        const struct {
+                const char *file;
+                struct cringle_pressure *some, *full;
+        } files[] = {
+                { "cpu.pressure", &s->cpu_some, &s->cpu_full },
+                { "memory.pressure", &s->memory_some, &s->memory_full },
+                { "io.pressure", &s->io_some, &s->io_full },
+        };
+        auto_source source;
+
+        source_open(&source, t->unified, path);
+        for (size_t i = 0; source.fd >= 0 && i < sizeof files / sizeof *files; i++) {
+                if (source_read(&source, files[i].file, err) < 0)
+                        return -1;
+                pressure_line(&source, "some ", files[i].some);
+                pressure_line(&source, "full ", files[i].full);
+        }
+        return 0;
+}
+
+/* --- io --- */
+
+static void add(int64_t *sum, int64_t value)
+{
+        if (value == CRINGLE_UNSET)
+                return;
+        if (*sum == CRINGLE_UNSET)
+                *sum = 0;
+        if (__builtin_add_overflow(*sum, value, sum))
+                *sum = INT64_MAX;
+}
+
+/* The sum of the numbers behind every @key, whatever the device. */
+static int64_t sum_of(const struct source *s, const char *key)
+{
+        int64_t sum = CRINGLE_UNSET;
+        size_t n = strlen(key);
+
+        for (const char *at = strstr(s->text, key); at; at = strstr(at, key)) {
+                at += n;
+                add(&sum, number(at));
+        }
+        return sum;
+}
+
+static int io(const struct trees *t, const char *path, struct cringle_cgroup_stats *s, struct cringle_err *err)
+{
+        const struct tree *v1 = trees_with(t, "blkio");
+        auto_source source;
+
+        source_open(&source, v1 ? v1 : t->unified, path);
+        if (!v1) {
+                if (source_read(&source, "io.stat", err) < 0)
+                        return -1;
+                s->io_read_bytes = sum_of(&source, " rbytes=");
+                s->io_write_bytes = sum_of(&source, " wbytes=");
+                s->io_reads = sum_of(&source, " rios=");
+                s->io_writes = sum_of(&source, " wios=");
+                return 0;
+        }
+        if (source_read(&source, "blkio.throttle.io_service_bytes_recursive", err) < 0)
+                return -1;
+        s->io_read_bytes = sum_of(&source, " Read ");
+        s->io_write_bytes = sum_of(&source, " Write ");
+        if (source_read(&source, "blkio.throttle.io_serviced_recursive", err) < 0)
+                return -1;
+        s->io_reads = sum_of(&source, " Read ");
+        s->io_writes = sum_of(&source, " Write ");
+        return 0;
+}
+
+/* --- huge pages --- */
+
+static int hugepages(const struct trees *t, const char *path, struct cringle_cgroup_stats *s, struct cringle_err *err)
+{
+        static const struct {
+                int64_t bytes;
+                const char *v1_usage, *v1_max, *v2_usage;
+        } sizes[CRINGLE_PAGE_SIZES] = {
+                { 64 << 10, "hugetlb.64KB.usage_in_bytes", "hugetlb.64KB.max_usage_in_bytes", "hugetlb.64KB.current" },
+                { 2 << 20, "hugetlb.2MB.usage_in_bytes", "hugetlb.2MB.max_usage_in_bytes", "hugetlb.2MB.current" },
+                { 512 << 20, "hugetlb.512MB.usage_in_bytes", "hugetlb.512MB.max_usage_in_bytes", "hugetlb.512MB.current" },
+                { 1 << 30, "hugetlb.1GB.usage_in_bytes", "hugetlb.1GB.max_usage_in_bytes", "hugetlb.1GB.current" },
+        };
+        const struct tree *tree = trees_with(t, "hugetlb");
+        struct cringle_hugepage_usage *to = s->hugepages;
+        auto_source source;
+
+        source_open(&source, tree, path);
+        for (int i = 0; source.fd >= 0 && i < CRINGLE_PAGE_SIZES; i++) {
+                if (read_number(&source, tree->v2 ? sizes[i].v2_usage : sizes[i].v1_usage, &to->usage, err) < 0)
+                        return -1;
+                if (to->usage == CRINGLE_UNSET)
+                        continue;
+                if (!tree->v2 && read_number(&source, sizes[i].v1_max, &to->max_usage, err) < 0)
+                        return -1;
+                to->page_size = sizes[i].bytes;
+                to++;
+        }
+        return 0;
+}
+
+/* --- all of it --- */
+
+static int pids(const struct trees *t, const char *path, struct cringle_cgroup_stats *s, struct cringle_err *err)
+{
+        auto_source source;
+
+        source_open(&source, trees_with(t, "pids"), path);
+        return read_number(&source, "pids.current", &s->pids, err);
+}
+
+/* Every member is an int64_t, or made of them; the size comes later. */
+static void unset(struct cringle_cgroup_stats *s)
+{
+        int64_t *at = (int64_t *) s;
+
+        for (size_t i = 0; i < sizeof *s / sizeof *at; i++)
+                at[i] = CRINGLE_UNSET;
 }
 
 int stats_read(const struct trees *t, const char *path, struct cringle_cgroup_stats *ret, struct cringle_err *err)
 {
-        const struct tree *memory = trees_with(t, "memory"), *pids = trees_with(t, "pids");
-        struct cringle_cgroup_stats s = {
-                .size = sizeof s,
-                .cpu_usage = CRINGLE_UNSET,
-                .memory_usage = CRINGLE_UNSET,
-                .memory_working_set = CRINGLE_UNSET,
-                .memory_rss = CRINGLE_UNSET,
-                .memory_limit = CRINGLE_UNSET,
-                .page_faults = CRINGLE_UNSET,
-                .major_page_faults = CRINGLE_UNSET,
-                .swap_usage = CRINGLE_UNSET,
-                .swap_limit = CRINGLE_UNSET,
-                .pids = CRINGLE_UNSET,
-                .oom_kills = CRINGLE_UNSET,
-        };
+        const struct tree *memory_tree = trees_with(t, "memory");
+        bool all = ret->size > CRINGLE_CGROUP_STATS_USAGE;
+        struct cringle_cgroup_stats s;
 
-        if (!tree_has(memory ? memory : &t->list[0], path))
+        if (!tree_has(memory_tree ? memory_tree : &t->list[0], path))
                 return err_set(err, CRINGLE_E_NOT_FOUND, "no cgroup %s", path);
-        if (cpu(t, path, &s, err) < 0)
+        unset(&s);
+        if (cpu(t, path, all, &s, err) < 0 || memory(t, path, all, &s, err) < 0 || pids(t, path, &s, err) < 0 ||
+            pressure(t, path, &s, err) < 0)
                 return -1;
-        if (memory && (memory->v2 ? memory_v2 : memory_v1)(memory, path, &s, err) < 0)
-                return -1;
-        if (pids && read_number(pids, path, "pids.current", &s.pids, err) < 0)
+        if (all && (io(t, path, &s, err) < 0 || hugepages(t, path, &s, err) < 0))
                 return -1;
 
-        *ret = s;
+        s.size = ret->size < sizeof s ? ret->size : sizeof s;
+        memcpy(ret, &s, s.size);
         return 0;
 }

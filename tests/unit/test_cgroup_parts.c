@@ -277,11 +277,16 @@ static void v2_numbers_are_read(void **state)
         struct fake *f = *state;
         struct cringle_err *err = unit_err();
 
-        put(f, "pod/c/cpu.stat", "usage_usec 1500\nuser_usec 1\n");
+        put(f, "pod/c/cpu.stat",
+            "usage_usec 1500\nuser_usec 1\nsystem_usec 2\nnr_periods 9\nnr_throttled 4\nthrottled_usec 3\n");
         put(f, "pod/c/memory.current", "1000\n");
         put(f, "pod/c/memory.stat", "anon 300\nfile 500\ninactive_file 400\npgfault 7\npgmajfault 2\n");
-        put(f, "pod/c/memory.events", "low 0\noom 3\noom_kill 1\n");
+        put(f, "pod/c/memory.events", "low 0\nmax 6\noom 3\noom_kill 1\n");
+        put(f, "pod/c/memory.peak", "2000\n");
         put(f, "pod/c/pids.current", "5\n");
+        put(f, "pod/c/io.stat", "8:0 rbytes=10 wbytes=20 rios=1 wios=2\n8:16 rbytes=5 wbytes=0 rios=1 wios=0\n");
+        put(f, "pod/c/memory.pressure", "some avg10=1.25 avg60=100.00 avg300=0.07 total=12\n"
+                                        "full avg10=0.00 avg60=0.50 avg300=0.00 total=7\n");
         assert_ok(stats_read(f->trees, "pod/c", &s, err), err);
         assert_int_equal(s.cpu_usage, 1500000);
         assert_int_equal(s.memory_usage, 1000);
@@ -293,6 +298,41 @@ static void v2_numbers_are_read(void **state)
         assert_int_equal(s.major_page_faults, 2);
         assert_int_equal(s.oom_kills, 1);
         assert_int_equal(s.pids, 5);
+        assert_int_equal(s.cpu_user, 1000);
+        assert_int_equal(s.cpu_system, 2000);
+        assert_int_equal(s.cpu_periods, 9);
+        assert_int_equal(s.cpu_throttled, 4);
+        assert_int_equal(s.cpu_throttled_time, 3000);
+        assert_int_equal(s.memory_cache, 500);
+        assert_int_equal(s.memory_failures, 6);
+        assert_int_equal(s.memory_max_usage, 2000);
+        assert_int_equal(s.io_read_bytes, 15);
+        assert_int_equal(s.io_write_bytes, 20);
+        assert_int_equal(s.io_reads, 2);
+        assert_int_equal(s.io_writes, 2);
+        assert_int_equal(s.memory_some.total, 12000);
+        assert_int_equal(s.memory_some.avg10, 125);
+        assert_int_equal(s.memory_some.avg60, 10000);
+        assert_int_equal(s.memory_some.avg300, 7);
+        assert_int_equal(s.memory_full.avg60, 50);
+        assert_true(s.cpu_some.total == CRINGLE_UNSET);
+        assert_true(s.hugepages[0].page_size == CRINGLE_UNSET);
+}
+
+static void no_more_is_filled_than_the_caller_knows(void **state)
+{
+        struct cringle_cgroup_stats s;
+        struct fake *f = *state;
+        struct cringle_err *err = unit_err();
+
+        memset(&s, 0x5a, sizeof s);
+        s.size = offsetof(struct cringle_cgroup_stats, memory_rss);
+        put(f, "pod/c/memory.current", "1000\n");
+        put(f, "pod/c/memory.stat", "anon 300\n");
+        assert_ok(stats_read(f->trees, "pod/c", &s, err), err);
+        assert_int_equal(s.memory_usage, 1000);
+        assert_int_equal(s.memory_rss, 0x5a5a5a5a5a5a5a5a);
+        assert_int_equal(s.size, offsetof(struct cringle_cgroup_stats, memory_rss));
 }
 
 /* --- layouts --- */
@@ -447,6 +487,7 @@ UNIT_MAIN(
         FAKE(a_controller_that_is_not_there_is_named),
         FAKE(unified_keys_are_files_of_limits_only),
         FAKE(v2_numbers_are_read),
+        FAKE(no_more_is_filled_than_the_caller_knows),
         FAKE(mounts_tell_the_layout),
         cmocka_unit_test(the_last_matching_rule_decides_each_access),
         cmocka_unit_test(a_bad_device_rule_is_refused))
