@@ -167,6 +167,7 @@ static void hear(struct executor *x, struct pod *p)
                 return;
         if (!p->closing)
                 tell_lost(x, p);
+        p->heard = false;
         pod_unref(p);
 }
 
@@ -215,8 +216,10 @@ int events_add(struct executor *x, struct pod *p, struct cringle_err *err)
         struct epoll_event e = { .events = EPOLLIN, .data.ptr = p };
 
         atomic_fetch_add(&p->refs, 1);
+        p->heard = true;
         if (epoll_ctl(x->epoll, EPOLL_CTL_ADD, p->conn, &e) < 0) {
                 err_sys(err, "hear the monitor");
+                p->heard = false;
                 pod_unref(p);
                 return -1;
         }

@@ -31,6 +31,7 @@ struct pod {
         int conn;                       /* for events; -1: its monitor is gone */
         int pidfd;                      /* of the monitor; -1 likewise */
         atomic_bool closing;            /* its end is asked for, and no news */
+        atomic_bool heard;              /* the event thread has a reference */
         struct map containers;          /* id -> struct known; under the executor's lock */
 };
 

@@ -556,9 +556,14 @@ static void native_quiesce(void *self)
         events_stop(self);
 }
 
+/* The event thread has ended: its reference goes along. */
 static void unref_pod(void *pod)
 {
-        pod_unref(pod);
+        struct pod *p = pod;
+
+        if (p->heard)
+                pod_unref(p);
+        pod_unref(p);
 }
 
 static void native_destroy_instance(void *self)
