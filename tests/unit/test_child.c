@@ -67,7 +67,7 @@ static void the_deadline_kills_the_whole_group(void **state)
 
         assert_int_equal(child_run(&spec, &call, NULL, &out, 1000, NULL, &status, err), -1);
         assert_int_equal(err->code, CRINGLE_E_DEADLINE);
-        assert_true(clock_monotonic() - start < 20 * NSEC_PER_SEC);
+        assert_true(clock_monotonic() - start < 50 * NSEC_PER_SEC);
         usleep(50000);
         if (kill(atoi(out.data), 0) == 0) {             /* gone, or a zombie that init has yet to reap */
                 char path[64], text[256] = "";
@@ -85,14 +85,14 @@ static void the_deadline_kills_the_whole_group(void **state)
 
 static void a_grandchild_with_the_pipe_is_not_waited_for(void **state)
 {
-        struct child_spec spec = SH("sleep 5 & echo done");
+        struct child_spec spec = SH("sleep 60 & echo done");
         auto_buf out = BUF_INIT;
         int64_t start = clock_monotonic();
         int status;
 
         assert_ok(child_run(&spec, NULL, NULL, &out, 1000, NULL, &status, unit_err()), unit_err());
         assert_string_equal(out.data, "done\n");
-        assert_true(clock_monotonic() - start < 4 * NSEC_PER_SEC);
+        assert_true(clock_monotonic() - start < 50 * NSEC_PER_SEC);
 }
 
 static void too_much_output_ends_it(void **state)

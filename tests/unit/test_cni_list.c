@@ -287,7 +287,7 @@ static void a_hung_plugin_and_its_children_die_at_the_limit(void **state)
         fixture_write(&fix, "first.ADD.do", "trap '' TERM; sleep 1000 & echo $$ $! >$at.pids; wait; sleep 1000");
         assert_int_equal(cni_add(DIRS, net, a, &call, &err), -1);
         assert_int_equal(err.code, CRINGLE_E_DEADLINE);
-        assert_true(clock_monotonic() - began < 10 * NSEC_PER_SEC);
+        assert_true(clock_monotonic() - began < 60 * NSEC_PER_SEC);
         assert_int_equal(sscanf(fixture_read(&fix, "first.ADD.pids"), "%d %d", &pids[0], &pids[1]), 2);
         for (int i = 0; i < 2; i++) {
                 auto_free char *exe = str_printf(NULL, "/proc/%d/exe", pids[i]);

@@ -243,7 +243,7 @@ static void the_plugins_own_limit_holds_without_a_deadline(void **state)
         fixture_write(&fix, "first.ADD.do", "sleep 1000");
         assert_int_equal(attach("p1", &err), -1);
         assert_int_equal(err.code, CRINGLE_E_DEADLINE);
-        assert_true(clock_monotonic() - began < 10 * NSEC_PER_SEC);
+        assert_true(clock_monotonic() - began < 60 * NSEC_PER_SEC);
 }
 
 static void what_could_not_be_undone_is_undone_later(void **state)

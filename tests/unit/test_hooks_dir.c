@@ -438,7 +438,7 @@ static uint64_t stamp(struct fixture *f)
 static void every_change_changes_the_stamp(void **state)
 {
         struct fixture *f = *state;
-        auto_free char *one = str_printf(NULL, "%s/one.json", f->low), *two = str_printf(NULL, "%s/two.json", f->low);
+        auto_free char *two = str_printf(NULL, "%s/two.json", f->low);
         auto_free char *aside = str_printf(NULL, "%s/aside", f->top);
         uint64_t before = stamp(f), with_one, with_both;
 

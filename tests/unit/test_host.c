@@ -132,7 +132,7 @@ static void a_plugin_that_hangs_in_its_probe_is_given_up(void **state)
         free(install(f, "hang"));
         f->options.probe_timeout = 300 * NSEC_PER_MSEC;
         REFUSED(f, "its probe did not end within 300 ms");
-        assert_true(clock_monotonic() - begun < 10 * NSEC_PER_SEC);
+        assert_true(clock_monotonic() - begun < 60 * NSEC_PER_SEC);
 }
 
 static void only_roots_files_are_loaded(void **state)

@@ -366,7 +366,6 @@ static void an_image_is_found_by_all_its_names(void **state)
                 "library/one", "docker.io/library/one:latest", "one@" ID("1"),
         };
         struct fixture *f = *state;
-        auto_free char *digest = NULL;
         auto_free char *id = NULL;
         auto_of(image) one = NULL;
 

