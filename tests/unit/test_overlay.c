@@ -3,7 +3,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <sched.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
@@ -55,6 +57,9 @@ static int setup(void **state)
         struct fixture *f = calloc(1, sizeof *f);
         struct cringle_pair settings[2] = { { "root", NULL } };
 
+        /* A mount table of our own: others may mount and unmount while we look at it. */
+        assert_int_equal(unshare(CLONE_NEWNS), 0);
+        assert_int_equal(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
         f->dir = unit_make_dir();
         f->root = str_printf(NULL, "%s/overlay", f->dir);
         settings[0].value = f->root;
