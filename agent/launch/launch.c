@@ -47,6 +47,7 @@ struct worker {
         int stdio[3];
         int proc;                               /* a procfs of our own */
         int join[N_NAMESPACES];                 /* by namespace_order; -1: not to be joined */
+        int root;                               /* of the process that is joined, or -1 */
         uint64_t make;                          /* CLONE_NEW* to be made */
         struct rootfs rootfs;
 };
@@ -190,6 +191,13 @@ static int plan_namespaces(struct worker *w, struct cringle_err *err)
         struct rec_cursor at = w->request->plan, body;
 
         if (w->request->join) {
+                auto_free char *root = str_printf(err, "/proc/%d/root", w->request->join);
+
+                if (!root)
+                        return -1;
+                w->root = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+                if (w->root < 0)
+                        return err_sys(err, "open the container's root");
                 for (size_t i = 0; i < N_NAMESPACES; i++)
                         if (join_of_process(w, w->request->join, namespace_order[i], err) < 0)
                                 return -1;
@@ -271,6 +279,10 @@ static int enter_namespaces(struct worker *w, struct cringle_err *err)
                 if (setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
                         return err_sys(err, "become root of the user namespace");
         }
+        /* A mount namespace's root is not its processes' root when the agent itself lives in a chroot. */
+        if (w->root >= 0 && (fchdir(w->root) < 0 || chroot(".") < 0))
+                return err_sys(err, "enter the container's root");
+        w->root = fd_close(w->root);
         if (make && unshare((int) make) < 0)
                 return err_sys(err, "make namespaces");
         return set_time_offsets(w, err);
@@ -406,7 +418,7 @@ __attribute__((noreturn))
 static void worker_main(const struct launch_request *request, int fd, int process_fd)
 {
         struct worker w = {
-                .request = request, .fd = fd, .process_fd = process_fd, .proc = -1, .rootfs = ROOTFS_INIT,
+                .request = request, .fd = fd, .process_fd = process_fd, .proc = -1, .root = -1, .rootfs = ROOTFS_INIT,
         };
         struct cringle_err err = CRINGLE_ERR_INIT;
         int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC), keep[8];
