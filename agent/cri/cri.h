@@ -41,6 +41,11 @@ HANDLER(cri_list_containers);
 HANDLER(cri_reopen_container_log);
 HANDLER(cri_exec_sync);
 
+HANDLER(cri_container_stats);
+HANDLER(cri_list_container_stats);
+HANDLER(cri_pod_sandbox_stats);
+HANDLER(cri_list_pod_sandbox_stats);
+
 HANDLER(cri_list_images);
 HANDLER(cri_image_status);
 HANDLER(cri_pull_image);

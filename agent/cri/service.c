@@ -26,6 +26,11 @@ static const struct rpc_handler runtime[] = {
         { "ListContainers", cri_list_containers },
         { "ReopenContainerLog", cri_reopen_container_log },
         { "ExecSync", cri_exec_sync },
+
+        { "ContainerStats", cri_container_stats },
+        { "ListContainerStats", cri_list_container_stats },
+        { "PodSandboxStats", cri_pod_sandbox_stats },
+        { "ListPodSandboxStats", cri_list_pod_sandbox_stats },
         { 0 }
 };
 

@@ -18,6 +18,7 @@
 #include "agent/oci/spec.h"
 #include "agent/pod/message.h"
 #include "agent/pod/pods.h"
+#include "agent/pod/stats.h"
 #include "agent/pod/task.h"
 
 struct pods {
@@ -45,6 +46,7 @@ struct pods {
         struct map container_names;     /* container key -> struct container */
         struct map execs;               /* exec id -> struct exec */
         struct map users;               /* image id + user string -> struct oci_user */
+        struct sampler *sampler;
 };
 
 struct container {
@@ -74,6 +76,9 @@ struct container {
         int64_t wake_at;                /* when it waits no longer; 0: it does not wait */
         bool killed;                    /* it has sent SIGKILL */
         struct loop_timer *timer;       /* the loop thread's; it has a reference */
+
+        struct rate rate;
+        struct disk_sample disk;
 };
 
 struct pod {
@@ -96,6 +101,7 @@ struct pod {
         struct lane lane;
         unsigned waits_for;             /* container tasks that a parked pod task waits for */
         struct cringle_err first_error; /* of those */
+        struct rate rate;
 };
 
 /* pods.c: objects; the lock is held. */
@@ -178,8 +184,9 @@ int container_destroy_process(struct container *c, const struct cringle_call *ca
 int container_remove_cgroup(struct container *c, const struct cringle_call *call, struct cringle_err *err);
 int container_remove_files(struct container *c, struct cringle_err *err);
 
-/* status.c: the CRI's number of a signal. */
+/* status.c: the CRI's number of a signal; an id in a filter: whole, the beginning of one, or empty. */
 Cri__Signal signal_of(int signal);
+bool id_fits(const char *id, const char *wanted);
 
 /* container_exit.c: the executor tells. */
 void container_event(void *data, const struct cringle_executor_event *event);

@@ -464,6 +464,8 @@ int pods_new(const struct pods_options *o, struct pods **ret, struct cringle_err
                 return -1;
         if (pods_restore(pods, err) < 0)
                 return err_wrap(err, "restore");
+        if (sampler_new(pods, &pods->sampler, err) < 0)
+                return -1;
         *ret = steal(&pods);
         return 0;
 }
@@ -482,6 +484,7 @@ struct pods *pods_free(struct pods *pods)
         if (!pods)
                 return NULL;
 
+        sampler_free(pods->sampler);
         for (at = 0; map_next(&pods->containers, &at, &id, &object);) {
                 container_stop_timer(object);
                 container_unref(object);

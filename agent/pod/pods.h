@@ -104,6 +104,17 @@ int pods_sandbox_status(struct pods *pods, const char *id, bool verbose, pods_me
 int pods_container_status(struct pods *pods, const char *id, bool verbose, pods_message_fn fn, void *data,
                           struct cringle_err *err);
 
+/*
+ * Statistics, read from the kernel, so these block.  @fn gets the message, under no lock.  Lists
+ * are of containers that have not ended, and of ready pods; what goes meanwhile is left out.
+ */
+int pods_container_stats(struct pods *pods, const char *id, pods_message_fn fn, void *data, struct cringle_err *err);
+void pods_list_container_stats(struct pods *pods, const Cri__ContainerStatsFilter *filter, pods_message_fn fn,
+                               void *data);
+int pods_sandbox_stats(struct pods *pods, const char *id, pods_message_fn fn, void *data, struct cringle_err *err);
+void pods_list_sandbox_stats(struct pods *pods, const Cri__PodSandboxStatsFilter *filter, pods_message_fn fn,
+                             void *data);
+
 struct pods_count {
         uint32_t pods, containers;
 };

@@ -34,8 +34,7 @@ Cri__Signal signal_of(int signal)
         return value ? (Cri__Signal) value->value : CRI__SIGNAL__SIGNAL_RUNTIME_DEFAULT;
 }
 
-/* An id in a filter: whole, or the beginning of one. */
-static bool id_fits(const char *id, const char *wanted)
+bool id_fits(const char *id, const char *wanted)
 {
         return str_empty(wanted) || str_starts(id, wanted);
 }

@@ -386,8 +386,10 @@ int stats_read(const struct trees *t, const char *path, struct cringle_cgroup_st
         if (!tree_has(memory_tree ? memory_tree : &t->list[0], path))
                 return err_set(err, CRINGLE_E_NOT_FOUND, "no cgroup %s", path);
         unset(&s);
-        if (cpu(t, path, all, &s, err) < 0 || memory(t, path, all, &s, err) < 0 || pids(t, path, &s, err) < 0 ||
-            pressure(t, path, &s, err) < 0)
+        if (cpu(t, path, all, &s, err) < 0)
+                return -1;
+        if (ret->size > offsetof(struct cringle_cgroup_stats, memory_usage) &&
+            (memory(t, path, all, &s, err) < 0 || pids(t, path, &s, err) < 0 || pressure(t, path, &s, err) < 0))
                 return -1;
         if (all && (io(t, path, &s, err) < 0 || hugepages(t, path, &s, err) < 0))
                 return -1;

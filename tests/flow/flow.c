@@ -259,7 +259,7 @@ void reply_free(void *message)
         protobuf_c_message_free_unpacked(message, NULL);
 }
 
-static int ask(struct flow *f, const char *method, const void *request, void *ret)
+int ask(struct flow *f, const char *method, const void *request, void *ret)
 {
         struct cringle_call call = call_within(NULL, flow_patience);
         auto_of(rpc_client) client = NULL;

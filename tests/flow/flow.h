@@ -86,6 +86,9 @@ extern _Thread_local int64_t flow_patience;
 
 typedef char id_text[ID_LEN + 1];
 
+/* Any method of RuntimeService.  *ret (unless @ret is NULL) is the reply, the caller's: reply_free(). */
+int ask(struct flow *f, const char *method, const void *request, void *ret);
+
 int ask_run(struct flow *f, const struct pod_ask *ask, id_text ret);
 int ask_stop_pod(struct flow *f, const char *id);
 int ask_remove_pod(struct flow *f, const char *id);

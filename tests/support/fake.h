@@ -18,6 +18,12 @@
 
 #include "plugins/api/plugin.h"
 
+/* What the fake cgroup driver tells of every cgroup, in bytes. */
+#define FAKE_MEMORY_USAGE (40 << 20)
+#define FAKE_MEMORY_WORKING_SET (30 << 20)
+#define FAKE_MEMORY_RSS (20 << 20)
+#define FAKE_MEMORY_LIMIT (64 << 20)
+
 /* For struct host_options; ended by NULL. */
 extern const cringle_plugin_fn fake_builtins[];
 

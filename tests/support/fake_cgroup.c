@@ -5,8 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/base/clock.h"
 #include "agent/base/str.h"
 #include "plugins/api/cgroup.h"
+#include "tests/support/fake.h"
 #include "tests/support/fake_inside.h"
 
 static int layout(void *self)
@@ -49,15 +51,23 @@ static int update(void *self, const struct cringle_call *call, const char *paren
         return fake_call("cgroup.update", call, parent, id, err);
 }
 
+/* Whatever it is, one processor is busy with it all the time. */
 static int stats(void *self, const char *parent, const char *id, struct cringle_cgroup_stats *ret,
                  struct cringle_err *err)
 {
         char key[FAKE_KEY_MAX];
+        struct cringle_cgroup_stats s = *ret;
 
-        if (!fake_get("cgroup", fake_key(key, parent, id), NULL))
+        if (id && !fake_get("cgroup", fake_key(key, parent, id), NULL))
                 return cringle_fail(err, CRINGLE_E_NOT_FOUND, "no cgroup %s/%s", parent, id);
-        memset(ret, 0, sizeof *ret);
-        ret->size = sizeof *ret;
+        s.cpu_usage = clock_monotonic();
+        s.memory_usage = FAKE_MEMORY_USAGE;
+        s.memory_working_set = FAKE_MEMORY_WORKING_SET;
+        s.memory_rss = FAKE_MEMORY_RSS;
+        s.memory_limit = FAKE_MEMORY_LIMIT;
+        s.pids = id ? 5 : 50;
+        s.cpu_some = (struct cringle_pressure) { .total = 1000, .avg10 = 150, .avg60 = 25, .avg300 = 1 };
+        memcpy(ret, &s, ret->size < sizeof s ? ret->size : sizeof s);
         return 0;
 }
 

@@ -1,0 +1,104 @@
+/*
+ * Interfaces' counters; see netdev.h.
+ *
+ * /proc/thread-self/net is that of the namespace the thread is in, whatever mounts of
+ * sysfs there are, and its numbers have 64 bits.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/base/file.h"
+#include "agent/base/netdev.h"
+
+#define TEXT_MAX (4 * 1024 * 1024)
+
+struct look {
+        int netns;
+        struct buf *text;
+        struct cringle_err err;
+        int r;
+};
+
+static void *look(void *data)
+{
+        struct look *l = data;
+
+        if (setns(l->netns, CLONE_NEWNET) < 0)
+                l->r = err_sys(&l->err, "enter the network namespace");
+        else
+                l->r = file_read("/proc/thread-self/net/dev", TEXT_MAX, l->text, &l->err);
+        return NULL;
+}
+
+/* "eth0: rx bytes packets errs drop fifo frame compressed multicast tx bytes packets errs drop ..." */
+static int parse_line(const char *line, struct netdev *ret)
+{
+        struct netdev d = { 0 };
+        const char *colon = strchr(line, ':');
+        size_t n;
+
+        line += strspn(line, " ");
+        if (!colon || colon <= line)
+                return 0;
+        n = (size_t) (colon - line);
+        if (n >= sizeof d.name || memcmp(line, "lo:", 3) == 0)
+                return 0;
+        memcpy(d.name, line, n);
+        if (sscanf(colon + 1,
+                   "%" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %*u %*u %*u %*u %" SCNu64 " %" SCNu64 " %" SCNu64
+                   " %" SCNu64,
+                   &d.rx_bytes, &d.rx_packets, &d.rx_errors, &d.rx_dropped, &d.tx_bytes, &d.tx_packets, &d.tx_errors,
+                   &d.tx_dropped) != 8)
+                return 0;
+        *ret = d;
+        return 1;
+}
+
+int netdev_parse(const char *text, struct netdev **ret, size_t *ret_n, struct cringle_err *err)
+{
+        struct netdev *list;
+        size_t lines = 1, n = 0;
+
+        for (const char *at = text; *at; at++)
+                lines += *at == '\n';
+        list = calloc(lines, sizeof *list);
+        if (!list)
+                return err_oom(err);
+        for (const char *line = text; *line;) {
+                size_t length = strcspn(line, "\n");
+                char copy[512];
+
+                snprintf(copy, sizeof copy, "%.*s", (int) (length < sizeof copy ? length : sizeof copy - 1), line);
+                n += (size_t) parse_line(copy, &list[n]);
+                line += length + (line[length] == '\n');
+        }
+        *ret = list;
+        *ret_n = n;
+        return 0;
+}
+
+int netdev_read(const char *path, struct netdev **ret, size_t *ret_n, struct cringle_err *err)
+{
+        auto_buf text = BUF_INIT;
+        auto_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
+        struct look l = { .netns = fd, .text = &text, .err = CRINGLE_ERR_INIT };
+        pthread_t thread;
+        int r;
+
+        if (fd < 0)
+                return err_sys(err, "open %s", path);
+        r = pthread_create(&thread, NULL, look, &l);
+        if (r)
+                return err_sysno(err, r, "start a thread");
+        pthread_join(thread, NULL);
+        if (l.r < 0)
+                return err_set(err, l.err.code, "%s: %s", path, l.err.text);
+        return netdev_parse(text.data, ret, ret_n, err);
+}

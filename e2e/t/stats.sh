@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Statistics of real load: what a burner, a hoarder and a talker use is what is told.
+. "${BASH_SOURCE%/*}/../lib.sh"
+
+# stat_of ID FILTER: of a container's statistics.
+stat_of() {
+        crictl stats --output json "$1" | jq -r ".stats[0]$2"
+}
+
+# within LEAST MOST NUMBER
+within() {
+        echo "$3"
+        [[ $3 =~ ^[0-9]+$ ]] && (($3 >= $1 && $3 <= $2))
+}
+
+e2e_begin stats
+registry_start conformance
+agent_start
+crictl pull "$E2E_IMAGE" >/dev/null
+leaks_begin
+limits='.linux.resources = {cpu_period: 100000, cpu_quota: 50000, memory_limit_in_bytes: 134217728}'
+pod_run load '.linux.cgroup_parent = "'"$AGENT_CGROUP"'/pods"' >/dev/null
+burner=$(container_run load burner 'while :; do :; done' "$limits")
+hoarder=$(container_run load hoarder 'head -c 20000000 /dev/zero >/tmp/file; x=$(head -c 12000000 /dev/urandom | base64); echo up; sleep 1000; echo ${#x}' \
+        "$limits")
+eventually 20 grep -q up "$E2E_TMP/logs/load/hoarder.log"
+
+before=$(stat_of "$burner" .cpu.usageCoreNanoSeconds.value)
+sleep 3
+after=$(stat_of "$burner" .cpu.usageCoreNanoSeconds.value)
+check "half a processor's quota is what a burner uses" within 600000000 2400000000 $((after - before))
+check "as a rate, too" within 200000000 700000000 "$(stat_of "$burner" .cpu.usageNanoCores.value)"
+check "what a process holds counts as used" within 16000000 134217728 "$(stat_of "$hoarder" .memory.rssBytes.value)"
+working=$(stat_of "$hoarder" .memory.workingSetBytes.value)
+check "what is available is the rest of the limit" \
+        within $((134217728 - working - 4000000)) $((134217728 - working + 4000000)) \
+        "$(stat_of "$hoarder" .memory.availableBytes.value)"
+check "a file in the writable layer is found" eventually 60 eval \
+        'within 20000000 21000000 "$(stat_of "$hoarder" .writableLayer.usedBytes.value)"'
+check "its file system is that of the images" same "$(stat_of "$hoarder" .writableLayer.fsId.mountpoint)" \
+        "$(crictl imagefsinfo --output json | jq -r .status.imageFilesystems[0].fsId.mountpoint)"
+
+pod_stat() {
+        crictl statsp --output json --id "$(pod_id load)" | jq -r ".stats[0].linux$1"
+}
+check "a pod has both containers" same "$(pod_stat '.containers | length')" 2
+check "and its processes" within 2 20 "$(pod_stat .process.processCount.value)"
+check "and their memory" within 16000000 268435456 "$(pod_stat .memory.workingSetBytes.value)"
+check "its interface is eth0" same "$(pod_stat .network.defaultInterface.name)" eth0
+sent=$(pod_stat .network.defaultInterface.txBytes.value)
+crictl exec --sync "$hoarder" sh -c 'gate=$(ip route | sed -n "s/default via \([^ ]*\).*/\1/p"); ping -c 3 -i 0.2 -s 1000 "$gate"' >/dev/null
+check "what went over it is counted" within 3000 1000000 $(($(pod_stat .network.defaultInterface.txBytes.value) - sent))
+
+check "all go" pod_remove load
+leaks_none "nothing is left"
+e2e_end
