@@ -37,6 +37,7 @@ int verb_exec(struct cli *c, int argc, char **argv, struct cringle_err *err);
 int verb_hooks(struct cli *c, int argc, char **argv, struct cringle_err *err);
 int verb_images(struct cli *c, int argc, char **argv, struct cringle_err *err);
 int verb_logs(struct cli *c, int argc, char **argv, struct cringle_err *err);
+int verb_plugin(struct cli *c, int argc, char **argv, struct cringle_err *err);
 int verb_plugins(struct cli *c, int argc, char **argv, struct cringle_err *err);
 int verb_pod(struct cli *c, int argc, char **argv, struct cringle_err *err);
 int verb_ps(struct cli *c, int argc, char **argv, struct cringle_err *err);

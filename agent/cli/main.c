@@ -25,6 +25,7 @@ static const struct verb {
         { "hooks", verb_hooks, "list the hooks in force" },
         { "images", verb_images, "list, pull or remove images" },
         { "logs", verb_logs, "print a container's log" },
+        { "plugin", verb_plugin, "begin a plugin, or test one" },
         { "plugins", verb_plugins, "list or inspect plugins" },
         { "pod", verb_pod, "run a pod from a manifest, remove or list pods" },
         { "ps", verb_ps, "list pods and their containers" },
