@@ -120,6 +120,11 @@ struct config {
         } hooks;
 
         struct {
+                char **dirs;            /* of CDI files: later directories win */
+                bool pod_annotations;   /* cdi.k8s.io/... of pods are heard, too */
+        } cdi;
+
+        struct {
                 int64_t max_line;       /* bytes of a container's log record: 16384 */
                 int64_t exec_limit;     /* bytes kept of each ExecSync stream: 16 MiB */
         } containers;

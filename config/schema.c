@@ -171,6 +171,14 @@ static const struct key hooks[] = {
         END
 };
 
+static const struct key cdi[] = {
+        { "dirs", KEY_PATHS, AT(cdi.dirs), .fallback = "[/etc/cdi, /var/run/cdi]", .flags = KEY_LIVE,
+          .help = "Folders of CDI files (*.json, *.yaml, *.yml); a device in a later one replaces its namesake. Watched." },
+        { "pod_annotations", KEY_BOOL, AT(cdi.pod_annotations), .fallback = "false", .flags = KEY_LIVE,
+          .help = "Hear cdi.k8s.io/ annotations of pods, too: whoever may make a pod then takes any device." },
+        END
+};
+
 static const struct key containers[] = {
         { "max_line", KEY_INTEGER, AT(containers.max_line), .fallback = "16384", .min = 256, .max = MIB,
           .flags = KEY_LIVE, .help = "Bytes of one record of a container's log; longer lines are split." },
@@ -209,6 +217,7 @@ const struct key schema_keys[] = {
           .count = offsetof(struct config, n_registries), .flags = KEY_LIVE,
           .help = "By host, as in an image's name (docker.io, registry.k8s.io:443); _default is for all others." },
         { "hooks", KEY_SECTION, 0, .keys = hooks, .help = "What runs at points of a container's life." },
+        { "cdi", KEY_SECTION, 0, .keys = cdi, .help = "Devices described by files, as the Container Device Interface has them." },
         { "containers", KEY_SECTION, 0, .keys = containers, .help = "Limits for containers." },
         { "server", KEY_SECTION, 0, .keys = server, .help = "The gRPC server." },
         { "seccomp_profile", KEY_PATH, AT(seccomp_profile), .shown = "built in", .flags = KEY_LIVE,

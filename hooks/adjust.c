@@ -15,6 +15,7 @@ void adjust_done(struct adjust *a)
 {
         map_done(&a->owners, NULL);
         a->taken = strv_free(a->taken);
+        a->cdi_devices = strv_free(a->cdi_devices);
         json_object_put(a->before);
         a->before = NULL;
 }
@@ -26,6 +27,7 @@ int adjust_begin(struct adjust *a, const char *hook, bool ignore, struct cringle
         a->taken = strv_free(a->taken);
         a->hook = hook;
         a->ignore = ignore;
+        a->cdi_before = strv_count((const char *const *) a->cdi_devices);
         if (ignore && json_object_deep_copy(a->spec, &a->before, NULL) < 0)
                 return err_oom(err);
         return 0;
@@ -37,6 +39,10 @@ int adjust_undo(struct adjust *a, struct cringle_err *err)
 
         for (char **field = a->taken; field && *field; field++)
                 map_take(&a->owners, *field);
+        for (size_t i = strv_count((const char *const *) a->cdi_devices); i-- > a->cdi_before;) {
+                free(a->cdi_devices[i]);
+                a->cdi_devices[i] = NULL;
+        }
         while ((entry = lh_table_head(json_object_get_object(a->spec))))
                 json_object_object_del(a->spec, lh_entry_k(entry));
         json_object_object_foreach(a->before, key, value) {
@@ -191,6 +197,59 @@ static int put_mount(struct json_object *mounts, const char *target, struct json
         return 0;
 }
 
+int adjust_mount_entry(struct adjust *a, struct json_object *mount, struct cringle_err *err)
+{
+        auto_json m = mount;
+        struct json_object *mounts = json_need_array(a->spec, "mounts", err);
+        const char *target = "";
+
+        if (!mounts || json_get_string(m, "destination", &target, err) < 0)
+                return -1;
+        if (!path_is_clean(target) || !target[1])
+                return err_set(err, CRINGLE_E_INVALID, "mount on '%.200s': not a clean absolute path", target);
+        if (own(a, "mount", target, err) < 0)
+                return -1;
+        return put_mount(mounts, target, steal(&m), err);
+}
+
+static size_t depth_of(struct json_object *mount)
+{
+        const char *target = "";
+        size_t depth = 0;
+
+        json_get_string(mount, "destination", &target, NULL);
+        for (; *target; target++)
+                if (target[0] == '/' && target[1] && target[1] != '/')
+                        depth++;
+
+        return depth;
+}
+
+int adjust_sort_mounts(struct adjust *a, struct cringle_err *err)
+{
+        struct json_object *mounts = json_need_array(a->spec, "mounts", err);
+        size_t n = mounts ? json_object_array_length(mounts) : 0;
+        auto_free struct json_object **list = calloc(n + 1, sizeof *list);
+        int r = mounts ? 0 : -1;
+
+        if (!list)
+                return err_oom(err);
+        for (size_t i = 0; i < n; i++) {        /* an insertion sort: no order is lost, and lists are short */
+                struct json_object *m = json_object_get(json_object_array_get_idx(mounts, i));
+                size_t at = i;
+
+                for (; at > 0 && depth_of(list[at - 1]) > depth_of(m); at--)
+                        list[at] = list[at - 1];
+                list[at] = m;
+        }
+        for (size_t i = 0; i < n; i++)
+                if (r < 0 || json_object_array_put_idx(mounts, i, list[i]) < 0) {
+                        json_object_put(list[i]);
+                        r = err_oom(err);
+                }
+        return r;
+}
+
 int adjust_mount(struct adjust *a, const char *source, const char *target, const char *options,
                  struct cringle_err *err)
 {
@@ -308,6 +367,31 @@ int adjust_device(struct adjust *a, const char *host_path, const char *container
         return add_device_rule(rules, type, &st, access, err);
 }
 
+int adjust_node(struct adjust *a, struct json_object *node, const char *access, struct cringle_err *err)
+{
+        auto_json d = node;
+        struct json_object *linux_ = json_need_object(a->spec, "linux", err), *devices, *resources, *rules;
+        const char *path = "", *type = "";
+        int64_t numbers[2] = { 0 };
+        struct stat st = { 0 };
+
+        devices = linux_ ? json_need_array(linux_, "devices", err) : NULL;
+        resources = devices ? json_need_object(linux_, "resources", err) : NULL;
+        rules = resources ? json_need_array(resources, "devices", err) : NULL;
+        if (!rules || json_get_string(d, "path", &path, err) < 0 || json_get_string(d, "type", &type, err) < 0 ||
+            json_get_int(d, "major", &numbers[0], err) < 0 || json_get_int(d, "minor", &numbers[1], err) < 0)
+                return -1;
+        if (!path_is_clean(path) || !path[1])
+                return err_set(err, CRINGLE_E_INVALID, "device '%.200s': not a clean absolute path", path);
+        if (own(a, "device", path, err) < 0)
+                return -1;
+        drop_named(devices, "path", path);
+        if (json_add(devices, steal(&d), err) < 0)
+                return -1;
+        st.st_rdev = makedev((unsigned) numbers[0], (unsigned) numbers[1]);
+        return access ? add_device_rule(rules, type, &st, access, err) : 0;
+}
+
 int adjust_annotation(struct adjust *a, const char *key, const char *value, struct cringle_err *err)
 {
         struct json_object *annotations;
@@ -394,4 +478,55 @@ int adjust_oci_hook(struct adjust *a, const char *stage, const char *path, const
                 r.args = (char **) args;
         r.stages = 1u << number;
         return rule_add_to(&r, a->spec, a->timeout, err);
+}
+
+int adjust_cdi_device(struct adjust *a, const char *name, struct cringle_err *err)
+{
+        if (!name)
+                return refuse_null("CDI device", err);
+        if (strv_has((const char *const *) a->cdi_devices, name))
+                return 0;
+        return strv_add(&a->cdi_devices, name, err);
+}
+
+int adjust_rdt(struct adjust *a, struct json_object *rdt, struct cringle_err *err)
+{
+        auto_json value = rdt;
+        struct json_object *linux_ = json_need_object(a->spec, "linux", err);
+
+        if (!linux_ || own(a, "process", "intelRdt", err) < 0)
+                return -1;
+        return json_set(linux_, "intelRdt", steal(&value), err);
+}
+
+int adjust_group(struct adjust *a, uint32_t gid, struct cringle_err *err)
+{
+        struct json_object *process = process_of(a, err);
+        struct json_object *user = process ? json_need_object(process, "user", err) : NULL;
+        struct json_object *groups = user ? json_need_array(user, "additionalGids", err) : NULL;
+
+        if (!groups)
+                return -1;
+        for (size_t i = 0; i < json_object_array_length(groups); i++)
+                if (json_object_get_int64(json_object_array_get_idx(groups, i)) == gid)
+                        return 0;
+
+        return json_add(groups, json_object_new_int64(gid), err);
+}
+
+int adjust_net_device(struct adjust *a, const char *host_name, const char *name, struct cringle_err *err)
+{
+        struct json_object *linux_ = json_need_object(a->spec, "linux", err);
+        struct json_object *devices = linux_ ? json_need_object(linux_, "netDevices", err) : NULL;
+        auto_json device = json_object_new_object();
+
+        if (!devices)
+                return -1;
+        if (!device)
+                return err_oom(err);
+        if (json_object_object_get_ex(devices, host_name, NULL))
+                return err_set(err, CRINGLE_E_PRECONDITION, "the network device %.64s is moved already", host_name);
+        if (own(a, "network device", host_name, err) < 0 || json_set_string(device, "name", name, err) < 0)
+                return -1;
+        return json_set(devices, host_name, steal(&device), err);
 }

@@ -22,6 +22,9 @@ struct adjust {
         bool ignore;                    /* his policy */
         char **taken;                   /* fields that are his */
         struct json_object *before;     /* the specification as he found it; NULL unless he is ignored when he fails */
+
+        char **cdi_devices;             /* wanted by hooks so far */
+        size_t cdi_before;              /* of these, how many he found */
 };
 
 #define ADJUST_INIT(tree, seconds) { .spec = (tree), .timeout = (seconds) }
@@ -45,6 +48,24 @@ int adjust_args(struct adjust *a, const char *const *args, struct cringle_err *e
 int adjust_rlimit(struct adjust *a, const char *type, uint64_t soft, uint64_t hard, struct cringle_err *err);
 int adjust_oci_hook(struct adjust *a, const char *stage, const char *path, const char *const *args,
                     const char *const *env, int timeout, struct cringle_err *err);
+
+/* One more CDI device, to be resolved and injected when all hooks have adjusted. */
+int adjust_cdi_device(struct adjust *a, const char *name, struct cringle_err *err);
+
+/*
+ * What comes ready as a part of the specification; the part is taken, also on failure.
+ * A device replaces the one of its path; @access NULL: the node without permission to use it.
+ */
+int adjust_node(struct adjust *a, struct json_object *node, const char *access, struct cringle_err *err);
+int adjust_mount_entry(struct adjust *a, struct json_object *mount, struct cringle_err *err);
+int adjust_rdt(struct adjust *a, struct json_object *rdt, struct cringle_err *err);
+
+/* A supplementary group more, and a network device of the node that moves into the container as @name. */
+int adjust_group(struct adjust *a, uint32_t gid, struct cringle_err *err);
+int adjust_net_device(struct adjust *a, const char *host_name, const char *name, struct cringle_err *err);
+
+/* Mounts by the depth of their targets, so that none hides one made before it; equal ones keep their order. */
+int adjust_sort_mounts(struct adjust *a, struct cringle_err *err);
 
 /* The value of @name in process.env of @spec, borrowed; NULL: none. */
 const char *spec_env(struct json_object *spec, const char *name);

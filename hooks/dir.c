@@ -177,7 +177,7 @@ static int read_first(struct json_object *o, struct rule *r, struct cringle_err 
 }
 
 /* Never waits: what is called *.json may be a pipe. */
-static int read_text(const char *path, struct buf *ret, struct cringle_err *err)
+int dir_read_file(const char *path, struct buf *ret, struct cringle_err *err)
 {
         auto_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
         struct stat st;
@@ -198,7 +198,7 @@ static int read_file(const char *path, struct rule *r, struct cringle_err *err)
         auto_buf text = BUF_INIT;
         const char *version = "0.1.0";
 
-        if (read_text(path, &text, err) < 0 || json_parse(text.data, text.len, &o, err) < 0)
+        if (dir_read_file(path, &text, err) < 0 || json_parse(text.data, text.len, &o, err) < 0)
                 return -1;
         if (!json_object_is_type(o, json_type_object))
                 return err_set(err, CRINGLE_E_INVALID, "not a JSON object");
@@ -351,7 +351,7 @@ static uint64_t stamp_of(const struct stat *st, const char *name, bool *settled)
 }
 
 /* Files of one directory are summed: readdir() has no order. */
-uint64_t dir_stamp(const char *const *dirs, bool *ret_settled)
+uint64_t dir_stamp_of(const char *const *dirs, bool (*counts)(const char *name), bool *ret_settled)
 {
         uint64_t stamp = 0;
 
@@ -369,10 +369,15 @@ uint64_t dir_stamp(const char *const *dirs, bool *ret_settled)
                 if (fstat(dirfd(dir), &st) == 0)
                         sum += stamp_of(&st, "", ret_settled);
                 while ((entry = readdir(dir)))
-                        if (is_hook_file(entry->d_name) && fstatat(dirfd(dir), entry->d_name, &st, 0) == 0)
+                        if (counts(entry->d_name) && fstatat(dirfd(dir), entry->d_name, &st, 0) == 0)
                                 sum += stamp_of(&st, entry->d_name, ret_settled);
                 closedir(dir);
                 stir(&stamp, sum);
         }
         return stamp;
+}
+
+uint64_t dir_stamp(const char *const *dirs, bool *ret_settled)
+{
+        return dir_stamp_of(dirs, is_hook_file, ret_settled);
 }

@@ -22,3 +22,9 @@ int dir_read(const char *const *dirs, struct rules *ret, struct cringle_err *err
  * leave the number as it is, since times come in ticks.
  */
 uint64_t dir_stamp(const char *const *dirs, bool *ret_settled);
+
+/* The same of the files that @counts says count, by their names. */
+uint64_t dir_stamp_of(const char *const *dirs, bool (*counts)(const char *name), bool *ret_settled);
+
+/* The text of @path, a regular file that root alone can write, at most a MiB; never waits.  Appends. */
+int dir_read_file(const char *path, struct buf *ret, struct cringle_err *err);

@@ -11,6 +11,7 @@
 #include "agent/base/log.h"
 #include "agent/base/str.h"
 #include "hooks/adjust.h"
+#include "hooks/cdi.h"
 #include "hooks/dir.h"
 #include "hooks/event.h"
 #include "hooks/hooks.h"
@@ -27,6 +28,12 @@ struct hooks {
         struct rules files;             /* from hooks.d */
         struct rules yaml;
         int64_t timeout;                /* seconds, for rules that name none */
+
+        char **cdi_dirs;
+        uint64_t cdi_stamp;             /* as above */
+        bool cdi_settled;
+        bool cdi_of_pods;               /* annotations of pods ask for devices, too */
+        struct cdi cdi;
 };
 
 static int copy_patterns(struct patterns *p, char *const *texts, struct cringle_err *err)
@@ -147,12 +154,74 @@ static void look_at_dirs(struct hooks *h)
         h->settled = settled;
 }
 
+static const struct cdi_file *cdi_file_at(const struct cdi *c, const char *path)
+{
+        for (size_t i = 0; i < c->n_files; i++)
+                if (strcmp(c->files[i].path, path) == 0)
+                        return &c->files[i];
+
+        return NULL;
+}
+
+/* The very device, also when another one of its name counts; NULL: it was not there. */
+static const struct cdi_device *cdi_device_at(const struct cdi *c, const char *path, const char *name)
+{
+        for (size_t i = 0; i < c->n_devices; i++)
+                if (strcmp(c->devices[i].name, name) == 0 && strcmp(c->files[c->devices[i].file].path, path) == 0)
+                        return &c->devices[i];
+
+        return NULL;
+}
+
+/* What is new in @fresh is told, and counts of devices that were there before are kept. */
+static void compare_cdi(const struct cdi *old, struct cdi *fresh)
+{
+        for (size_t i = 0; i < fresh->n_files; i++) {
+                const struct cdi_file *f = &fresh->files[i], *was = cdi_file_at(old, f->path);
+
+                if (f->error && !(was && str_equal(was->error, f->error)))
+                        log_warning("CDI file %s is not in force: %s", f->path, f->error);
+        }
+        for (size_t i = 0; i < fresh->n_devices; i++) {
+                struct cdi_device *d = &fresh->devices[i];
+                const char *path = fresh->files[d->file].path;
+                const struct cdi_device *was = cdi_device_at(old, path, d->name);
+
+                d->matches = was ? was->matches : 0;
+                if (d->error && !d->hidden && !(was && str_equal(was->error, d->error)))
+                        log_warning("CDI device in %s: %s", path, d->error);
+        }
+}
+
+/* As look_at_dirs(); whatever a CDI file names is looked at when a container gets it.  The lock is held. */
+static void look_at_cdi(struct hooks *h)
+{
+        bool settled;
+        uint64_t stamp = cdi_stamp((const char *const *) h->cdi_dirs, &settled);
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        struct cdi fresh = { 0 };
+
+        if (h->cdi_settled && stamp == h->cdi_stamp)
+                return;
+        if (cdi_read((const char *const *) h->cdi_dirs, &fresh, &err) < 0) {
+                log_warning("CDI: %s; going on with what was read before", err.text);
+                cdi_done(&fresh);
+                return;
+        }
+        compare_cdi(&h->cdi, &fresh);
+        cdi_done(&h->cdi);
+        h->cdi = fresh;
+        h->cdi_stamp = stamp;
+        h->cdi_settled = settled;
+}
+
 int hooks_reload(struct hooks *h, const struct config *config, struct cringle_err *err)
 {
         struct rules yaml = { 0 };
         auto_strv dirs = strv_copy((const char *const *) config->hooks.dirs, err);
+        auto_strv cdi_dirs = strv_copy((const char *const *) config->cdi.dirs, err);
 
-        if (!dirs || read_config(config, &yaml, err) < 0) {
+        if (!dirs || !cdi_dirs || read_config(config, &yaml, err) < 0) {
                 rules_done(&yaml);
                 return -1;
         }
@@ -164,6 +233,11 @@ int hooks_reload(struct hooks *h, const struct config *config, struct cringle_er
         h->timeout = whole_seconds(config->hooks.timeout);
         h->settled = false;
         look_at_dirs(h);
+        strv_free(h->cdi_dirs);
+        h->cdi_dirs = steal(&cdi_dirs);
+        h->cdi_of_pods = config->cdi.pod_annotations;
+        h->cdi_settled = false;
+        look_at_cdi(h);
         pthread_mutex_unlock(&h->lock);
         return 0;
 }
@@ -191,6 +265,8 @@ struct hooks *hooks_free(struct hooks *h)
         rules_done(&h->files);
         rules_done(&h->yaml);
         strv_free(h->dirs);
+        cdi_done(&h->cdi);
+        strv_free(h->cdi_dirs);
         pthread_mutex_destroy(&h->lock);
         free(h);
         return NULL;
@@ -307,6 +383,26 @@ static int run_adjusting(struct hooks *h, const struct hooks_subject *s, struct 
         return 0;
 }
 
+/* The devices that the kubelet and hooks have asked for. */
+static int add_cdi_devices(struct hooks *h, const struct hooks_subject *s, struct adjust *adjust, struct cringle_err *err)
+{
+        auto_strv names = NULL;
+        int r = 0;
+
+        pthread_mutex_lock(&h->lock);
+        if (cdi_wanted(s->container, h->cdi_of_pods ? s->pod : NULL, &names, err) < 0)
+                r = -1;
+        for (char **more = adjust->cdi_devices; r == 0 && more && *more; more++)
+                if (!strv_has((const char *const *) names, *more))
+                        r = strv_add(&names, *more, err);
+        if (r == 0 && names) {
+                look_at_cdi(h);
+                r = cdi_apply(&h->cdi, adjust, (const char *const *) names, err);
+        }
+        pthread_mutex_unlock(&h->lock);
+        return r;
+}
+
 /* The pod's annotations as pairs; the caller's, their strings borrowed. */
 static struct cringle_pair *annotations_of(const Cri__PodSandboxConfig *pod)
 {
@@ -357,6 +453,8 @@ int hooks_adjust(struct hooks *h, const struct hooks_subject *subject, struct js
         adjust.timeout = h->timeout;
         pthread_mutex_unlock(&h->lock);
         r = run_adjusting(h, subject, &adjust, call, err);
+        if (r == 0)
+                r = add_cdi_devices(h, subject, &adjust, err);
         adjust_done(&adjust);
         if (r < 0)
                 return -1;
@@ -431,11 +529,32 @@ static void list_native(struct hooks *h, void (*fn)(void *data, const struct hoo
         }
 }
 
+static void list_cdi(const struct cdi *c, void (*fn)(void *data, const struct hooks_info *info), void *data)
+{
+        for (size_t i = 0; i < c->n_files; i++) {
+                const struct cdi_file *f = &c->files[i];
+
+                if (f->error)
+                        fn(data, &(struct hooks_info) { .name = strrchr(f->path, '/') + 1, .source = "cdi", .origin = f->path,
+                                                        .stages = "", .policy = "fail", .conditions = "", .error = f->error });
+        }
+        for (size_t i = 0; i < c->n_devices; i++) {
+                const struct cdi_device *d = &c->devices[i];
+
+                if (!d->hidden)
+                        fn(data, &(struct hooks_info) { .name = d->name, .source = "cdi", .origin = c->files[d->file].path,
+                                                        .stages = points[CRINGLE_CONTAINER_CREATE], .policy = "fail",
+                                                        .conditions = "requested", .error = d->error, .matches = d->matches });
+        }
+}
+
 void hooks_list(struct hooks *h, void (*fn)(void *data, const struct hooks_info *info), void *data)
 {
         list_native(h, fn, data);
         pthread_mutex_lock(&h->lock);
         look_at_dirs(h);
+        look_at_cdi(h);
+        list_cdi(&h->cdi, fn, data);
         list_rules(&h->files, "hooks.d", fn, data);
         list_rules(&h->yaml, "yaml", fn, data);
         pthread_mutex_unlock(&h->lock);

@@ -118,6 +118,13 @@ static int event_add_oci_hook(const struct cringle_event *ev, const char *stage,
         return a ? adjust_oci_hook(a, stage, path, args, env, timeout, err) : -1;
 }
 
+static int event_add_cdi_device(const struct cringle_event *ev, const char *name, struct cringle_err *err)
+{
+        struct adjust *a = may_adjust(ev, err);
+
+        return a ? adjust_cdi_device(a, name, err) : -1;
+}
+
 const char *event_image(const Cri__ContainerConfig *c)
 {
         if (!c->image)
@@ -157,5 +164,6 @@ struct cringle_event event_make(int point, const struct event_host *host, char *
                 .set_rlimit = event_set_rlimit,
                 .add_oci_hook = event_add_oci_hook,
                 .host = host,
+                .add_cdi_device = event_add_cdi_device,
         };
 }

@@ -4,8 +4,8 @@
  * The hook engine: one pipeline for hooks from everywhere
  *
  * Sources, in the order in which they touch a container that is being created:
- * native hook plugins (in the order of the configuration), then hooks.d files, then
- * hooks declared in the YAML.  The latter two end as OCI hooks in the
+ * native hook plugins (in the order of the configuration), then CDI devices, then hooks.d
+ * files, then hooks declared in the YAML.  The latter two end as OCI hooks in the
  * specification and are run by the executor; native ones run here, at all points.
  *
  * Each field of a container has one owner: a second hook that sets what another
@@ -13,7 +13,7 @@
  * its policy: `fail` fails the operation, `ignore` is logged and counted, and what the hook
  * had adjusted until then is taken back.
  *
- * hooks.d directories are watched: files come and go while pods run.  A file that
+ * hooks.d and CDI directories are watched: files come and go while pods run.  A file that
  * is bad never disables another; it is kept with its error for `cringle hooks list`.
  *
  * All functions may be called from any thread.
@@ -57,7 +57,7 @@ int hooks_run(struct hooks *h, int point, const struct hooks_subject *subject, c
 
 /*
  * CRINGLE_CONTAINER_CREATE: let native hooks adjust @spec (runtime-spec, edited in
- * place), then add the hooks.d and YAML hooks that match.  On failure @spec may be half-edited.
+ * place), inject CDI devices, then add the hooks.d and YAML hooks that match.  On failure @spec may be half-edited.
  */
 int hooks_adjust(struct hooks *h, const struct hooks_subject *subject, struct json_object *spec,
                  const struct cringle_call *call, struct cringle_err *err);
@@ -65,7 +65,7 @@ int hooks_adjust(struct hooks *h, const struct hooks_subject *subject, struct js
 /* One hook of any source; borrowed for one call of hooks_list()'s callback. */
 struct hooks_info {
         const char *name;
-        const char *source;             /* "plugin", "hooks.d", "yaml" */
+        const char *source;             /* "plugin", "cdi", "hooks.d", "yaml" */
         const char *origin;             /* file, file:line, or the plugin's name */
         const char *stages;             /* "prestart,poststop" or points */
         const char *policy;             /* "fail", "ignore" */

@@ -15,7 +15,7 @@
 #include "plugin.h"
 
 #define CRINGLE_HOOK_MAJOR 1
-#define CRINGLE_HOOK_MINOR 0
+#define CRINGLE_HOOK_MINOR 1
 
 /* In the order of a pod's life. */
 enum cringle_point {
@@ -78,6 +78,9 @@ struct cringle_event {
                             const char *const *args, const char *const *env, int timeout, struct cringle_err *err);
 
         const void *host;               /* the host's own; not for plugins */
+
+        /* Since 1.1: one more CDI device, "vendor.com/class=name"; injected when all hooks have adjusted. */
+        int (*add_cdi_device)(const struct cringle_event *ev, const char *name, struct cringle_err *err);
 };
 
 struct cringle_hook_ops {

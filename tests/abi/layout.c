@@ -323,6 +323,7 @@ static const struct line lines[] = {
         MEMBER(cringle_event, set_rlimit),
         MEMBER(cringle_event, add_oci_hook),
         MEMBER(cringle_event, host),
+        MEMBER(cringle_event, add_cdi_device),
         STRUCT(cringle_hook_ops),
         MEMBER(cringle_hook_ops, size),
         MEMBER(cringle_hook_ops, points),

@@ -800,6 +800,41 @@ static void the_list_shows_all_sources_with_errors_and_counts(void **state)
         }
 }
 
+static const char *asked_for;   /* by ask() */
+
+static int ask(const struct cringle_event *ev, struct cringle_err *err)
+{
+        return ev->add_cdi_device(ev, asked_for, err);
+}
+
+static int ask_and_fail(const struct cringle_event *ev, struct cringle_err *err)
+{
+        if (ev->add_cdi_device(ev, "acme.com/x=nobody-has-it", err) < 0)
+                return -1;
+        return cringle_fail(err, CRINGLE_E_INTERNAL, "after asking");
+}
+
+static void a_hook_asks_for_a_device(void **state)
+{
+        struct fixture *f = *state;
+        auto_free char *section = str_printf(NULL, BOTH_IGNORED "cdi: {dirs: [%s]}\n", f->hooks_d);
+
+        put(f->hooks_d, "acme.yaml", "cdiVersion: 0.5.0\nkind: acme.com/x\ndevices:\n- name: a\n"
+                                     "  containerEdits: {env: [DEVICE=a]}\n");
+        begin(f, section);
+        first_acts = ask_and_fail;      /* what it asked for is taken back */
+        second_acts = ask;
+        asked_for = "acme.com/x=a";
+        adjust(f);
+        assert_spec(f, "process/env", "[\"A=1\",\"AB=2\",\"DEVICE=a\"]");
+
+        asked_for = "acme.com/x=b";     /* the policy of the hook is not that of the device */
+        assert_int_equal(hooks_adjust(f->hooks, &subject, f->spec, NULL, &f->err), -1);
+        assert_contains(f->err.text, "cannot be had: acme.com/x=b; known: acme.com/x=a");
+        asked_for = NULL;
+        adjust(f);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 UNIT_MAIN(
@@ -809,6 +844,7 @@ UNIT_MAIN(
         TEST(a_later_hook_sees_what_an_earlier_one_did),
         TEST(an_ignored_hook_leaves_nothing_of_what_it_adjusted),
         TEST(an_oci_hook_has_the_policy_of_the_plugin_that_added_it),
+        TEST(a_hook_asks_for_a_device),
         TEST(what_has_happened_or_must_cannot_be_refused),
         TEST(an_ignored_refusal_stops_nothing),
         TEST(a_refusal_keeps_the_next_hook_from_running),

@@ -1,10 +1,11 @@
-/* The examples of docs/HOOKS.md are what the configuration and hooks.d take. */
+/* The examples of docs/HOOKS.md are what the configuration, hooks.d and CDI take. */
 
 #include "tests/support/unit.h"
 
 #include "agent/base/file.h"
 #include "agent/base/str.h"
 #include "config/config.h"
+#include "hooks/cdi.h"
 #include "hooks/dir.h"
 
 static char *dir, *page;
@@ -88,8 +89,22 @@ static void the_hook_files_are_in_force(void **state)
         rules_done(&rules);
 }
 
+static void the_device_file_is_in_force(void **state)
+{
+        const char *const dirs[] = { dir, NULL };
+        const char *at = page;
+        auto_free char *path = next_example(&at, "yaml cdi", "acme.yaml");
+        struct cdi cdi = { 0 };
+
+        assert_non_null(path);
+        assert_ok(cdi_read(dirs, &cdi, unit_err()), unit_err());
+        assert_non_null(map_get(&cdi.by_name, "acme.com/gadget=zero"));
+        cdi_done(&cdi);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 UNIT_MAIN(
         TEST(the_configurations_are_valid),
-        TEST(the_hook_files_are_in_force))
+        TEST(the_hook_files_are_in_force),
+        TEST(the_device_file_is_in_force))
