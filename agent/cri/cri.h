@@ -41,6 +41,9 @@ HANDLER(cri_list_containers);
 HANDLER(cri_reopen_container_log);
 HANDLER(cri_exec_sync);
 
+HANDLER(cri_update_container_resources);
+HANDLER(cri_update_pod_sandbox_resources);
+
 HANDLER(cri_container_stats);
 HANDLER(cri_list_container_stats);
 HANDLER(cri_pod_sandbox_stats);

@@ -27,6 +27,9 @@ static const struct rpc_handler runtime[] = {
         { "ReopenContainerLog", cri_reopen_container_log },
         { "ExecSync", cri_exec_sync },
 
+        { "UpdateContainerResources", cri_update_container_resources },
+        { "UpdatePodSandboxResources", cri_update_pod_sandbox_resources },
+
         { "ContainerStats", cri_container_stats },
         { "ListContainerStats", cri_list_container_stats },
         { "PodSandboxStats", cri_pod_sandbox_stats },

@@ -102,6 +102,7 @@ struct pod {
         unsigned waits_for;             /* container tasks that a parked pod task waits for */
         struct cringle_err first_error; /* of those */
         struct rate rate;
+        Cri__UpdatePodSandboxResourcesRequest *resources;       /* since this start; NULL: as the request says */
 };
 
 /* pods.c: objects; the lock is held. */
@@ -145,6 +146,9 @@ int store_container(struct container *c, const char *operation, const char *step
 int store_container_state(struct container *c, enum db_commit how, struct cringle_err *err);
 int store_drop_pod(struct pod *pod, enum db_commit how, struct cringle_err *err);
 int store_drop_container(struct container *c, enum db_commit how, struct cringle_err *err);
+
+/* Keep what *update says of the pod's cgroup, in memory (*update is exchanged for what was there) and in its row. */
+int store_pod_resources(struct pod *pod, Cri__UpdatePodSandboxResourcesRequest **update, struct cringle_err *err);
 
 /* The row of a container whose pod has none. */
 int store_drop_orphan(struct db *db, const char *id, struct cringle_err *err);

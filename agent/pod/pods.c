@@ -75,6 +75,7 @@ void pod_unref(void *data)
 
         message_free((ProtobufCMessage *) pod->request);
         message_free((ProtobufCMessage *) pod->status);
+        message_free((ProtobufCMessage *) pod->resources);
         free(pod->key);
         free(pod->run_dir);
         free(pod->dir);

@@ -72,6 +72,14 @@ void pods_stop_container(struct pods *pods, const char *id, int64_t grace, pods_
 void pods_remove_container(struct pods *pods, const char *id, pods_done_fn done, void *data);
 void pods_reopen_log(struct pods *pods, const char *id, pods_done_fn done, void *data);
 
+/* What @resources (NULL: nothing) does not name stays.  All or nothing; CRINGLE_E_PRECONDITION for one that ended. */
+void pods_update_container(struct pods *pods, const char *id, const Cri__LinuxContainerResources *resources,
+                           pods_done_fn done, void *data);
+
+/* Keeps what a kubelet has made of the pod's own cgroup. */
+void pods_update_sandbox(struct pods *pods, const Cri__UpdatePodSandboxResourcesRequest *request, pods_done_fn done,
+                         void *data);
+
 /* What an ExecSync came to; borrowed for the call. */
 struct pods_exec {
         const struct buf *out, *err;    /* each at most containers.exec_limit bytes, the rest dropped */

@@ -158,13 +158,32 @@ void pods_list_containers(struct pods *pods, const Cri__ContainerFilter *filter,
         free(items);
 }
 
+/* NULL: nothing was told. */
+static int add_resources(struct json_object *o, const char *name, const Cri__LinuxContainerResources *r)
+{
+        struct json_object *to = r ? json_need_object(o, name, NULL) : NULL;
+
+        if (!r)
+                return 0;
+        return !to || json_set_int(to, "cpuPeriod", r->cpu_period, NULL) < 0 ||
+                       json_set_int(to, "cpuQuota", r->cpu_quota, NULL) < 0 ||
+                       json_set_int(to, "cpuShares", r->cpu_shares, NULL) < 0 ||
+                       json_set_int(to, "memoryLimitInBytes", r->memory_limit_in_bytes, NULL) < 0
+                       ? -1
+                       : 0;
+}
+
 /* What `crictl inspect` shows besides; the caller's. */
 static char *pod_info(const struct pod *pod)
 {
+        const Cri__LinuxPodSandboxConfig *linux = pod->request->config->linux;
+        const Cri__UpdatePodSandboxResourcesRequest *fresh = pod->resources;
         auto_json o = json_object_new_object();
         auto_buf text = BUF_INIT;
 
         if (!o || json_set_string(o, "runDirectory", pod->run_dir, NULL) < 0 ||
+            add_resources(o, "overhead", fresh && fresh->overhead ? fresh->overhead : linux ? linux->overhead : NULL) < 0 ||
+            add_resources(o, "resources", fresh && fresh->resources ? fresh->resources : linux ? linux->resources : NULL) < 0 ||
             json_set_string(o, "directory", pod->dir, NULL) < 0 || json_set_bool(o, "closing", pod->closing, NULL) < 0 ||
             (pod->step && json_set_string(o, "step", pod->step, NULL) < 0) || json_write(o, &text, NULL) < 0)
                 return NULL;

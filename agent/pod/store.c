@@ -118,6 +118,51 @@ int store_pod(struct pod *pod, const char *operation, const char *step, enum db_
         return end(db, r, how, err);
 }
 
+/* A request as @pod's, with the limits that hold now; its parts are borrowed.  The lock is held. */
+static int pack_request(const struct pod *pod, const Cri__UpdatePodSandboxResourcesRequest *update, struct buf *ret,
+                        struct cringle_err *err)
+{
+        Cri__RunPodSandboxRequest request = *pod->request;
+        Cri__PodSandboxConfig config = *pod->request->config;
+        Cri__LinuxPodSandboxConfig linux_part = CRI__LINUX_POD_SANDBOX_CONFIG__INIT;
+
+        if (config.linux)
+                linux_part = *config.linux;
+        if (update->overhead)
+                linux_part.overhead = update->overhead;
+        if (update->resources)
+                linux_part.resources = update->resources;
+        config.linux = &linux_part;
+        request.config = &config;
+        return pack(&request, ret, err);
+}
+
+int store_pod_resources(struct pod *pod, Cri__UpdatePodSandboxResourcesRequest **update, struct cringle_err *err)
+{
+        struct db *db = pod->pods->db;
+        Cri__UpdatePodSandboxResourcesRequest *former;
+        auto_buf request = BUF_INIT;
+        int r;
+
+        if (db_begin(db, err) < 0)
+                return -1;
+        pthread_mutex_lock(&pod->pods->tasks.lock);
+        former = pod->resources;
+        /* Each half may be left out, and then stays. */
+        if (former && !(*update)->overhead)
+                (*update)->overhead = steal(&former->overhead);
+        if (former && !(*update)->resources)
+                (*update)->resources = steal(&former->resources);
+        r = pack_request(pod, *update, &request, err);
+        pod->resources = *update;
+        *update = former;
+        pthread_mutex_unlock(&pod->pods->tasks.lock);
+
+        if (r == 0)
+                r = db_exec(db, err, "UPDATE pods SET request = ? WHERE id = ?", "bs", request.data, request.len, pod->id);
+        return end(db, r, DB_FAST, err);
+}
+
 static int write_container(struct container *c, bool keep_step, const char *operation, const char *step,
                            enum db_commit how, struct cringle_err *err)
 {

@@ -51,6 +51,30 @@ sent=$(pod_stat .network.defaultInterface.txBytes.value)
 crictl exec --sync "$hoarder" sh -c 'gate=$(ip route | sed -n "s/default via \([^ ]*\).*/\1/p"); ping -c 3 -i 0.2 -s 1000 "$gate"' >/dev/null
 check "what went over it is counted" within 3000 1000000 $(($(pod_stat .network.defaultInterface.txBytes.value) - sent))
 
+# limit_is V1FILE V2FILE VALUE [V2VALUE]: as the kernel has it for the burner.
+limit_is() {
+        local top
+
+        for top in $(cgroup_mounts); do
+                if [[ -f $top$AGENT_CGROUP/pods/$burner/$1 ]]; then
+                        same "$(cat "$top$AGENT_CGROUP/pods/$burner/$1")" "$3"
+                        return
+                elif [[ -f $top$AGENT_CGROUP/pods/$burner/$2 ]]; then
+                        same "$(cat "$top$AGENT_CGROUP/pods/$burner/$2")" "${4-$3}"
+                        return
+                fi
+        done
+        echo "neither $1 nor $2"
+        return 1
+}
+check "limits of what runs are changed" crictl update --cpu-quota 20000 --cpu-period 100000 --memory 67108864 "$burner"
+check "the kernel has the new quota" limit_is cpu.cfs_quota_us cpu.max 20000 "20000 100000"
+check "and the new memory limit" limit_is memory.limit_in_bytes memory.max 67108864
+check "the status tells it" same "$(container_field "$burner" .resources.linux.memoryLimitInBytes)" 67108864
+check_not "less memory than is held is refused" crictl update --memory 4194304 "$hoarder"
+check "and nothing is killed for it" container_is "$hoarder" RUNNING
+check_not "a container that is not there cannot be changed" crictl update --memory 67108864 0123456789abcdef
+
 check "all go" pod_remove load
 leaks_none "nothing is left"
 e2e_end

@@ -48,7 +48,14 @@ static int create(void *self, const struct cringle_call *call, const char *paren
 static int update(void *self, const struct cringle_call *call, const char *parent, const char *id,
                   const struct cringle_resources *resources, struct cringle_err *err)
 {
-        return fake_call("cgroup.update", call, parent, id, err);
+        char key[FAKE_KEY_MAX];
+
+        if (fake_call("cgroup.update", call, parent, id, err) < 0)
+                return -1;
+        if (!fake_get("cgroup", fake_key(key, parent, id), NULL))
+                return cringle_fail(err, CRINGLE_E_NOT_FOUND, "no cgroup %s/%s", parent, id);
+        fake_put("cgroup", key, resources->memory_limit == CRINGLE_UNSET ? 0 : (int) (resources->memory_limit >> 20));
+        return 0;
 }
 
 /* Whatever it is, one processor is busy with it all the time. */
