@@ -244,13 +244,9 @@ static struct task *task_new(struct tasks *tasks, const struct task_options *o)
         t->call = (struct cringle_call) {
                 .size = sizeof t->call,
                 .deadline = t->started + (o->procedure->limit ? o->procedure->limit : LIMIT_DEFAULT),
-                .cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+                .cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),    /* -1, when fds are out: to be waited for */
                 .request = t->id,
         };
-        if (t->call.cancel_fd < 0) {
-                free(t);
-                return NULL;
-        }
         return t;
 }
 
@@ -282,7 +278,7 @@ struct task *task_start(struct tasks *tasks, const struct task_options *o)
 
         t = task_new(tasks, o);
         if (!t) {
-                log_error("no memory or fds for a task");       /* with all pods in the monitors' hands */
+                log_error("no memory for a task");       /* with all pods in the monitors' hands */
                 abort();
         }
         if (o->ref)
