@@ -5,7 +5,8 @@
  * plugin sets one: "all", "none", or numbers, "0,2".  What that means on the node,
  * settings describe: device nodes, libraries, variables, in rules of one line.  A
  * `{}` in the path of a device is the number of each device asked for; in a variable
- * it is the whole list.
+ * it is the whole list.  Where there is a CDI file it says all that, and names are the
+ * file's: then one setting is enough.
  *
  * Images set variables as freely as pods do, NVIDIA_VISIBLE_DEVICES=all is in many:
  * so a variable counts only where the configuration names one.
@@ -19,7 +20,7 @@
 #define DEVICES_MAX 256
 
 struct values {
-        char *annotation, *variable, *ldconfig;         /* NULL: not in use */
+        char *annotation, *variable, *ldconfig, *cdi;   /* NULL: not in use */
         struct cringle_pair **devices, **mounts, **env, **need;
         char **libraries;                               /* ended by NULL */
 };
@@ -101,6 +102,7 @@ static void drop_values(struct values *v)
         free(v->annotation);
         free(v->variable);
         free(v->ldconfig);
+        free(v->cdi);
 }
 
 static int take(char **to, const char *value, struct cringle_err *err)
@@ -129,6 +131,8 @@ static int read_words(const struct cringle_pair *settings, struct values *v, str
                         r = take(&v->variable, p->value, err);
                 else if (strcmp(p->key, "ldconfig") == 0 && !v->ldconfig)
                         r = take(&v->ldconfig, p->value, err);
+                else if (strcmp(p->key, "cdi") == 0 && !v->cdi)
+                        r = take(&v->cdi, p->value, err);
                 else if (strcmp(p->key, "libraries") == 0) {
                         if (p->value[0] != '/')
                                 return cringle_fail(err, CRINGLE_E_INVALID,
@@ -164,9 +168,11 @@ static int read_values(const struct cringle_pair *settings, struct values *ret, 
                 drop_values(&v);
                 return -1;
         }
-        if (!counted(&v)) {
+        if (v.cdi ? v.devices[0] || v.env[0] || v.ldconfig : !counted(&v)) {
+                cringle_fail(err, CRINGLE_E_INVALID, v.cdi ? "setting cdi: with it devices, env and ldconfig are the CDI file's"
+                                                           : "setting devices: none has {} in its path");
                 drop_values(&v);
-                return cringle_fail(err, CRINGLE_E_INVALID, "setting devices: none has {} in its path");
+                return -1;
         }
         *ret = v;
         return 0;
@@ -371,6 +377,28 @@ static int refresh_cache(const struct values *v, const struct cringle_event *ev,
         return r;
 }
 
+/* By its CDI file, which says of each device what comes with it; "all" is a device of its own there. */
+static int give_by_cdi(const struct values *v, const struct cringle_event *ev, const char *text, struct cringle_err *err)
+{
+        char *words = strdup(text), *rest = words, *word;
+        int r = words ? 0 : cringle_fail(err, CRINGLE_E_EXHAUSTED, "out of memory");
+
+        if (r == 0 && (ev->size < offsetof(struct cringle_event, add_cdi_device) + sizeof ev->add_cdi_device ||
+                       !ev->add_cdi_device))
+                r = cringle_fail(err, CRINGLE_E_UNIMPLEMENTED, "setting cdi: this agent knows no CDI");
+        while (r == 0 && (word = strsep(&rest, ","))) {
+                char *name = NULL;
+
+                if (asprintf(&name, "%s=%s", v->cdi, word) < 0)
+                        r = cringle_fail(err, CRINGLE_E_EXHAUSTED, "out of memory");
+                else
+                        r = ev->add_cdi_device(ev, name, err);
+                free(name);
+        }
+        free(words);
+        return r;
+}
+
 static int give(const struct values *v, const struct cringle_event *ev, struct cringle_err *err)
 {
         struct cringle_err why = CRINGLE_ERR_INIT;
@@ -379,6 +407,8 @@ static int give(const struct values *v, const struct cringle_event *ev, struct c
 
         if (!text)
                 return 0;
+        if (v->cdi)
+                return check_there(v, ev, err) < 0 || give_mounts(v, ev, err) < 0 || give_by_cdi(v, ev, text, err) < 0 ? -1 : 0;
         if ((strcmp(text, "all") == 0 ? choose_all(v, &c, &why) : choose_named(text, &c, &why)) < 0)
                 return cringle_fail(err, why.code, "%s: %.500s", by, why.text);
         if (check_there(v, ev, err) < 0 || give_devices(v, &c, ev, err) < 0 || give_mounts(v, ev, err) < 0 ||
@@ -451,6 +481,7 @@ static const struct cringle_setting schema[] = {
         { "annotation", CRINGLE_STRING, "gpu.cringle.io/devices", "the annotation that asks: all, none, or numbers" },
         { "variable", CRINGLE_STRING, NULL, "a variable that asks too; any image can set it" },
         { "devices", CRINGLE_STRING_LIST, NULL, "path= offset= optional= access=; {} in a path is each number asked for" },
+        { "cdi", CRINGLE_STRING, NULL, "the kind of CDI device that is asked for, instead of devices" },
         { "mounts", CRINGLE_STRING_LIST, NULL, "source= target= options= optional=" },
         { "env", CRINGLE_STRING_LIST, NULL, "name= value=; {} in a value is the list of numbers" },
         { "need", CRINGLE_STRING_LIST, NULL, "path= of what must be there when somebody asks" },

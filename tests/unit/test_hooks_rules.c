@@ -508,6 +508,26 @@ static void a_device_that_is_not_there_is_told(void **state)
         free_rules(rules);
 }
 
+static void a_cdi_file_says_it_all(void **state)
+{
+        static const char text[] = "{\"cdiVersion\":\"0.5.0\",\"kind\":\"acme.com/gpu\",\"devices\":["
+                                   "{\"name\":\"0\",\"containerEdits\":{\"env\":[\"ACME=0\"]}},"
+                                   "{\"name\":\"b-1\",\"containerEdits\":{\"env\":[\"OTHER=1\"]}}]}";
+        struct fixture *f = *state;
+        auto_free char *file = str_printf(NULL, "%s/acme.json", f->dir);
+        char *dirs[] = { f->dir, NULL };
+
+        assert_ok(file_replace(file, text, strlen(text), 0600, false, &f->err), &f->err);
+        f->config.cdi.dirs = dirs;
+        give(f, "cdi", "acme.com/gpu");
+        begin(f, "gpu");
+        assert_ok(adjust(f, "{}", GPUS, "0,b-1"), &f->err);
+        assert_contains(f->text.data, "\"env\":[\"ACME=0\",\"OTHER=1\"]");
+        assert_adjusted(f, "{}", GPUS, "none", "{}");
+        assert_int_equal(adjust(f, "{}", GPUS, "2"), -1);
+        assert_contains(f->err.text, "acme.com/gpu=2");
+}
+
 static void bad_descriptions_are_refused(void **state)
 {
         struct fixture *f = *state;
@@ -519,6 +539,11 @@ static void bad_descriptions_are_refused(void **state)
         assert_refused(f, "gpu", "env", "name=x", "env, number 1, 'name=x': value: missing");
         assert_refused(f, "gpu", "libraries", "lib", "setting libraries: want an absolute path");
         assert_refused(f, "gpu", "annotation", "", "nobody could ask");
+        f->n_settings = 0;
+        give(f, "cdi", "acme.com/gpu");
+        give(f, "devices", "path=/dev/gpu{}");
+        assert_int_equal(try_begin(f, "gpu"), -1);
+        assert_contains(f->err.text, "setting cdi: with it devices, env and ldconfig are the CDI file's");
 }
 
 static void the_descriptions_we_ship_are_sound(void **state)
@@ -560,5 +585,6 @@ UNIT_MAIN(
         TEST(bad_devices_are_refused),
         TEST(devices_libraries_and_variables_come_together),
         TEST(a_device_that_is_not_there_is_told),
+        TEST(a_cdi_file_says_it_all),
         TEST(bad_descriptions_are_refused),
         TEST(the_descriptions_we_ship_are_sound))
