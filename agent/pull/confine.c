@@ -280,7 +280,11 @@ int confine_fetch(uid_t uid, gid_t gid, struct cringle_err *err)
 /* The directory as "/" of a mount namespace of its own. */
 static int enter_layer(int layer_fd, struct cringle_err *err)
 {
-        struct mount_attr attr = { .attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC };
+        /* Private: where systemd shares all mounts the copy would be shared, too, and such a root is refused. */
+        struct mount_attr attr = {
+                .attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC,
+                .propagation = MS_PRIVATE,
+        };
         auto_fd int tree = (int) syscall(SYS_open_tree, layer_fd, "",
                                          OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
 
