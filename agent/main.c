@@ -190,7 +190,7 @@ static int serve(struct agent *a, struct cringle_err *err)
                 .max_message = (size_t) c->server.max_message,
                 .max_streams = (uint32_t) c->server.max_streams,
         };
-        struct cri_options cri = { a->pods, a->images, a->host, a->workers, a->pullers };
+        struct cri_options cri = { a->pods, a->images, a->host, a->workers, a->pullers, a->loop };
         struct admin_options admin = { a->pods, a->images, a->host, a->hooks, a->workers, reload, a };
         int fd;
 

@@ -16,6 +16,10 @@ struct cri {
         struct host *host;
         struct workers *workers;
         struct workers *pullers;
+        struct loop *loop;
+
+        struct stream *watching;        /* those told of events; the loop thread's */
+        _Atomic size_t n_watching;
 };
 
 /* RPC handlers; the names are the methods'. */
@@ -49,6 +53,13 @@ HANDLER(cri_list_container_stats);
 HANDLER(cri_pod_sandbox_stats);
 HANDLER(cri_list_pod_sandbox_stats);
 
+HANDLER(cri_stream_pod_sandboxes);
+HANDLER(cri_stream_containers);
+HANDLER(cri_stream_images);
+HANDLER(cri_stream_container_stats);
+HANDLER(cri_stream_pod_sandbox_stats);
+HANDLER(cri_get_container_events);
+
 HANDLER(cri_list_images);
 HANDLER(cri_image_status);
 HANDLER(cri_pull_image);
@@ -72,10 +83,15 @@ struct cri_job {
         struct cri *cri;
         struct rpc_call *call;          /* a reference, released after work() */
         const ProtobufCMessage *request;        /* lives as long as the call */
+        struct stream *stream;          /* of cri_run_stream() (stream.h); else NULL */
 };
 
 void cri_run(struct cri *cri, struct workers *workers, struct rpc_call *call, const ProtobufCMessage *request,
              void (*work)(struct cri_job *job));
+
+/* image.c: a Cri__ListImagesResponse to @fn. */
+int cri_images_list(struct cri *cri, const Cri__ImageFilter *filter, pods_message_fn fn, void *data,
+                    struct cringle_err *err);
 
 /* A pods_message_fn that answers the call @data. */
 void cri_reply_message(void *data, const ProtobufCMessage *message);

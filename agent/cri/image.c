@@ -46,21 +46,18 @@ static const char *wanted(const Cri__ImageSpec *spec)
         return spec && !str_empty(spec->image) ? spec->image : NULL;
 }
 
-HANDLER(cri_list_images)
+int cri_images_list(struct cri *cri, const Cri__ImageFilter *filter, pods_message_fn fn, void *data,
+                    struct cringle_err *err)
 {
-        struct cri *cri = data;
-        const Cri__ImageFilter *filter = ((const Cri__ListImagesRequest *) request)->filter;
         Cri__ListImagesResponse reply = CRI__LIST_IMAGES_RESPONSE__INIT;
-        struct cringle_err err = CRINGLE_ERR_INIT;
         auto_free struct shown *items = NULL;
         auto_free Cri__Image **list = NULL;
         struct image **images = NULL;
         size_t n = 0;
+        int r = 0;
 
-        if (images_list(cri->images, filter ? wanted(filter->image) : NULL, &images, &n, &err) < 0) {
-                rpc_call_fail(call, &err);
-                return;
-        }
+        if (images_list(cri->images, filter ? wanted(filter->image) : NULL, &images, &n, err) < 0)
+                return -1;
         items = calloc(n + 1, sizeof *items);
         list = calloc(n + 1, sizeof *list);
         if (items && list) {
@@ -70,12 +67,20 @@ HANDLER(cri_list_images)
                 }
                 reply.n_images = n;
                 reply.images = list;
-                rpc_call_reply(call, &reply.base);
+                fn(data, &reply.base);
         } else {
-                err_oom(&err);
-                rpc_call_fail(call, &err);
+                r = err_oom(err);
         }
         images_list_free(images, n);
+        return r;
+}
+
+HANDLER(cri_list_images)
+{
+        struct cringle_err err = CRINGLE_ERR_INIT;
+
+        if (cri_images_list(data, ((const Cri__ListImagesRequest *) request)->filter, cri_reply_message, call, &err) < 0)
+                rpc_call_fail(call, &err);
 }
 
 HANDLER(cri_image_status)

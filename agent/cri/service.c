@@ -5,6 +5,7 @@
  */
 
 #include "agent/cri/cri.h"
+#include "agent/cri/stream.h"
 
 static const struct rpc_handler runtime[] = {
         { "Version", cri_version },
@@ -27,6 +28,12 @@ static const struct rpc_handler runtime[] = {
         { "ReopenContainerLog", cri_reopen_container_log },
         { "ExecSync", cri_exec_sync },
 
+        { "StreamPodSandboxes", cri_stream_pod_sandboxes },
+        { "StreamContainers", cri_stream_containers },
+        { "StreamContainerStats", cri_stream_container_stats },
+        { "StreamPodSandboxStats", cri_stream_pod_sandbox_stats },
+        { "GetContainerEvents", cri_get_container_events },
+
         { "UpdateContainerResources", cri_update_container_resources },
         { "UpdatePodSandboxResources", cri_update_pod_sandbox_resources },
 
@@ -39,6 +46,7 @@ static const struct rpc_handler runtime[] = {
 
 static const struct rpc_handler image[] = {
         { "ListImages", cri_list_images },
+        { "StreamImages", cri_stream_images },
         { "ImageStatus", cri_image_status },
         { "PullImage", cri_pull_image },
         { "RemoveImage", cri_remove_image },
@@ -58,17 +66,21 @@ int cri_new(const struct cri_options *o, struct rpc_server *server, struct cri *
                 .host = o->host,
                 .workers = o->workers,
                 .pullers = o->pullers,
+                .loop = o->loop,
         };
         if (rpc_server_add(server, &cri__runtime_service__descriptor, runtime, cri, err) < 0 ||
             rpc_server_add(server, &cri__image_service__descriptor, image, cri, err) < 0)
                 return -1;
 
+        pods_listen(cri->pods, stream_tell_all, cri);
         *ret = steal(&cri);
         return 0;
 }
 
 struct cri *cri_free(struct cri *cri)
 {
+        if (cri)
+                pods_listen(cri->pods, NULL, NULL);
         free(cri);
         return NULL;
 }
@@ -112,23 +124,36 @@ static void run(void *data)
         struct run *r = data;
 
         r->work(&r->job);
+        if (r->job.stream)
+                stream_end(r->job.stream, NULL);
         rpc_call_unref(r->job.call);
         free(r);
+}
+
+static void start_run(struct cri *cri, struct workers *workers, struct rpc_call *call, const ProtobufCMessage *request,
+                      struct stream *stream, void (*work)(struct cri_job *job))
+{
+        struct run *r = malloc(sizeof *r);
+
+        if (!r)
+                abort();
+        *r = (struct run) {
+                .job = { .cri = cri, .call = rpc_call_ref(call), .request = request, .stream = stream },
+                .work = work,
+        };
+        workers_run(workers, run, r);
 }
 
 void cri_run(struct cri *cri, struct workers *workers, struct rpc_call *call, const ProtobufCMessage *request,
              void (*work)(struct cri_job *job))
 {
-        struct cringle_err err = CRINGLE_ERR_INIT;
-        struct run *r = malloc(sizeof *r);
+        start_run(cri, workers, call, request, NULL, work);
+}
 
-        if (!r) {
-                err_oom(&err);
-                rpc_call_fail(call, &err);
-                return;
-        }
-        *r = (struct run) { .job = { .cri = cri, .call = rpc_call_ref(call), .request = request }, .work = work };
-        workers_run(workers, run, r);
+void cri_run_stream(struct cri *cri, struct workers *workers, struct rpc_call *call, const ProtobufCMessage *request,
+                    const ProtobufCMessageDescriptor *type, void (*work)(struct cri_job *job))
+{
+        start_run(cri, workers, call, request, stream_new(cri, call, type), work);
 }
 
 void cri_reply_message(void *data, const ProtobufCMessage *message)

@@ -24,6 +24,7 @@ struct cri_options {
         struct host *host;
         struct workers *workers;
         struct workers *pullers;        /* for pulls, which take long */
+        struct loop *loop;              /* the server's */
 };
 
 /* Adds both services to @server. */

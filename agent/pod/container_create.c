@@ -373,6 +373,7 @@ static int mark_created(struct task *t, void *object, const struct cringle_call 
 
         pthread_mutex_lock(&c->pods->tasks.lock);
         c->visible = true;
+        container_emit(c, CRI__CONTAINER_EVENT_TYPE__CONTAINER_CREATED_EVENT);
         pthread_mutex_unlock(&c->pods->tasks.lock);
         return 0;
 }

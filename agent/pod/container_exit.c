@@ -41,8 +41,16 @@ static void take_exit(struct container *c, const struct cringle_container_state 
                 task_resume(&c->pods->tasks, c->stopping);
 }
 
+static void tell(const struct container *c, Cri__ContainerEventType type)
+{
+        if (c->visible)
+                container_emit(c, type);
+}
+
 bool container_set_state(struct container *c, const struct cringle_container_state *state)
 {
+        bool started;
+
         if (ended_already(c))
                 return false;
 
@@ -52,17 +60,24 @@ bool container_set_state(struct container *c, const struct cringle_container_sta
                 return false;
         case CRINGLE_RUN_RUNNING:
         case CRINGLE_RUN_PAUSED:
+                started = c->status->state != CRI__CONTAINER_STATE__CONTAINER_RUNNING;
                 c->ran = true;
                 c->pid = state->pid;
                 c->status->state = CRI__CONTAINER_STATE__CONTAINER_RUNNING;
                 c->status->started_at = state->started_at ? state->started_at : clock_realtime();
+                if (started)
+                        tell(c, CRI__CONTAINER_EVENT_TYPE__CONTAINER_STARTED_EVENT);
                 return false;
         case CRINGLE_RUN_EXITED:
+                started = c->status->state == CRI__CONTAINER_STATE__CONTAINER_CREATED && state->started_at;
                 if (state->started_at) {
                         c->ran = true;
                         c->status->started_at = state->started_at;
                 }
                 take_exit(c, state);
+                if (started)                    /* and has ended before anybody saw it run */
+                        tell(c, CRI__CONTAINER_EVENT_TYPE__CONTAINER_STARTED_EVENT);
+                tell(c, CRI__CONTAINER_EVENT_TYPE__CONTAINER_STOPPED_EVENT);
                 return true;
         default:
                 return false;
@@ -80,6 +95,7 @@ bool container_set_lost(struct container *c, const char *message)
         take_exit(c, &state);
         message_set(&c->status->reason, "Unknown", NULL);
         message_set(&c->status->message, message, NULL);
+        tell(c, CRI__CONTAINER_EVENT_TYPE__CONTAINER_STOPPED_EVENT);
         return true;
 }
 

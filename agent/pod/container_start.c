@@ -95,16 +95,20 @@ static void finish(struct task *t, void *object, const struct cringle_err *err)
 {
         struct container *c = object;
         struct cringle_err why = CRINGLE_ERR_INIT;
+        bool told;
 
         pthread_mutex_lock(&c->pods->tasks.lock);
         /* Its process was killed; should the end of that be told already, it is still not the reason. */
         if (err && c->starting && !c->ran && !task_cancelled(t)) {
+                told = c->status->state == CRI__CONTAINER_STATE__CONTAINER_EXITED;
                 c->status->state = CRI__CONTAINER_STATE__CONTAINER_EXITED;
                 c->status->exit_code = EXIT_NOT_STARTED;
                 c->status->started_at = c->status->finished_at = clock_realtime();
                 c->pid = 0;
                 message_set(&c->status->reason, "StartError", NULL);
                 message_set(&c->status->message, err->text, NULL);
+                if (!told)
+                        container_emit(c, CRI__CONTAINER_EVENT_TYPE__CONTAINER_STOPPED_EVENT);
         }
         c->starting = false;
         pthread_mutex_unlock(&c->pods->tasks.lock);

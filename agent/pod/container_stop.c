@@ -259,8 +259,10 @@ static void finish_remove(struct task *t, void *object, const struct cringle_err
         pthread_mutex_lock(&c->pods->tasks.lock);
         wait_for_end(c, NULL, 0);
         c->closing = lane_waits(&c->lane, &container_remove);
-        if (!err)
+        if (!err) {
                 container_leave(c);
+                container_emit(c, CRI__CONTAINER_EVENT_TYPE__CONTAINER_DELETED_EVENT);
+        }
         pthread_mutex_unlock(&c->pods->tasks.lock);
 }
 

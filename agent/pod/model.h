@@ -47,6 +47,8 @@ struct pods {
         struct map execs;               /* exec id -> struct exec */
         struct map users;               /* image id + user string -> struct oci_user */
         struct sampler *sampler;
+        pods_message_fn event_fn;       /* NULL: nobody listens */
+        void *event_data;
 };
 
 struct container {
@@ -207,6 +209,14 @@ void container_ended(struct container *c);
 
 /* container_stop.c: nothing is to wake it any more; no loop runs. */
 void container_stop_timer(struct container *c);
+
+/*
+ * event.c: tell who listens; the statuses of the visible containers, each the container's own, in a
+ * list to free().  The lock is held for all.
+ */
+void pod_emit(const struct pod *pod, Cri__ContainerEventType type);
+void container_emit(const struct container *c, Cri__ContainerEventType type);
+Cri__ContainerStatus **pod_statuses(const struct pod *pod, size_t *ret_n);
 
 /* exec_sync.c */
 void exec_ended(struct pods *pods, const struct cringle_executor_event *event);

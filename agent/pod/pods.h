@@ -113,6 +113,12 @@ int pods_container_status(struct pods *pods, const char *id, bool verbose, pods_
                           struct cringle_err *err);
 
 /*
+ * Have @fn called, under a lock, with a Cri__ContainerEventResponse for each container and pod that is
+ * created, starts, stops or is deleted.  NULL: no more.  One at a time.
+ */
+void pods_listen(struct pods *pods, pods_message_fn fn, void *data);
+
+/*
  * Statistics, read from the kernel, so these block.  @fn gets the message, under no lock.  Lists
  * are of containers that have not ended, and of ready pods; what goes meanwhile is left out.
  */

@@ -391,6 +391,8 @@ static int mark_ready(struct task *t, void *object, const struct cringle_call *c
 
         pthread_mutex_lock(&pods->tasks.lock);
         pod->visible = true;
+        pod_emit(pod, CRI__CONTAINER_EVENT_TYPE__CONTAINER_CREATED_EVENT);
+        pod_emit(pod, CRI__CONTAINER_EVENT_TYPE__CONTAINER_STARTED_EVENT);
         pthread_mutex_unlock(&pods->tasks.lock);
         return 0;
 }

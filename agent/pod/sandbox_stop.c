@@ -118,6 +118,8 @@ static int mark_stopped(struct task *t, void *object, const struct cringle_call 
 
         pthread_mutex_lock(&pod->pods->tasks.lock);
         pod->status->state = CRI__POD_SANDBOX_STATE__SANDBOX_NOTREADY;
+        if (!pod->detached)
+                pod_emit(pod, CRI__CONTAINER_EVENT_TYPE__CONTAINER_STOPPED_EVENT);
         pod->detached = true;
         pod_drop_name(pod);
         pthread_mutex_unlock(&pod->pods->tasks.lock);
@@ -175,8 +177,10 @@ static void finish_remove(struct task *t, void *object, const struct cringle_err
 
         pthread_mutex_lock(&pod->pods->tasks.lock);
         pod->closing = still_closing(pod);
-        if (!err)
+        if (!err) {
                 pod_leave(pod);
+                pod_emit(pod, CRI__CONTAINER_EVENT_TYPE__CONTAINER_DELETED_EVENT);
+        }
         pthread_mutex_unlock(&pod->pods->tasks.lock);
 }
 

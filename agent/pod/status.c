@@ -213,6 +213,7 @@ int pods_sandbox_status(struct pods *pods, const char *id, bool verbose, pods_me
 {
         Cri__PodSandboxStatusResponse response = CRI__POD_SANDBOX_STATUS_RESPONSE__INIT;
         Cri__Pair pair = CRI__PAIR__INIT, *info = &pair;
+        auto_free Cri__ContainerStatus **containers = NULL;
         auto_free char *text = NULL;
         struct pod *pod;
         int r;
@@ -222,6 +223,8 @@ int pods_sandbox_status(struct pods *pods, const char *id, bool verbose, pods_me
         if (r == 0) {
                 response.status = pod->status;
                 response.timestamp = clock_realtime();
+                containers = pod_statuses(pod, &response.n_containers_statuses);
+                response.containers_statuses = containers;
                 text = verbose ? pod_info(pod) : NULL;
                 if (text) {
                         pair.key = message_text("info");

@@ -19,6 +19,11 @@ agent_start
 crictl pull "$E2E_IMAGE" >/dev/null
 leaks_begin
 limits='.linux.resources = {cpu_period: 100000, cpu_quota: 50000, memory_limit_in_bytes: 134217728}'
+# Not by the shell function: its own process is the one to end.
+"$(cri_tool crictl)" --config /dev/null --runtime-endpoint "unix://$SOCKET" events --output json \
+        >"$E2E_TMP/events" 2>&1 &
+listener=$!
+sleep 0.5
 pod_run load '.linux.cgroup_parent = "'"$AGENT_CGROUP"'/pods"' >/dev/null
 burner=$(container_run load burner 'while :; do :; done' "$limits")
 hoarder=$(container_run load hoarder 'head -c 20000000 /dev/zero >/tmp/file; x=$(head -c 12000000 /dev/urandom | base64); echo up; sleep 1000; echo ${#x}' \
@@ -76,5 +81,16 @@ check "and nothing is killed for it" container_is "$hoarder" RUNNING
 check_not "a container that is not there cannot be changed" crictl update --memory 67108864 0123456789abcdef
 
 check "all go" pod_remove load
+# told ID KIND: among the events heard so far.
+told() {
+        jq --arg id "$1" --arg type "CONTAINER_$2_EVENT" \
+                'select(.containerId == $id and .containerEventType == $type) | .podSandboxStatus.metadata.name' \
+                "$E2E_TMP/events" | grep -q load
+}
+for kind in CREATED STARTED STOPPED DELETED; do
+        check "that the burner was $kind is told" eventually 5 told "$burner" "$kind"
+        check "and of the pod" eventually 5 told "$(pod_id load)" "$kind"
+done
+stop_pid "$listener"
 leaks_none "nothing is left"
 e2e_end
