@@ -977,7 +977,7 @@ static int resolve(const struct cdi *c, const char *const *names, struct cringle
         return err_set(err, CRINGLE_E_NOT_FOUND, "CDI devices that cannot be had: %s; known: %s", missing.data, known.data);
 }
 
-int cdi_apply(struct cdi *c, struct adjust *a, const char *const *names, struct cringle_err *err)
+int cdi_apply(struct cdi *c, struct adjust *a, const char *const *names, bool count, struct cringle_err *err)
 {
         auto_free bool *begun = calloc(c->n_files + 1, sizeof *begun);  /* files whose own edits are made */
         bool has_mounts = false;
@@ -999,7 +999,7 @@ int cdi_apply(struct cdi *c, struct adjust *a, const char *const *names, struct 
                 has_mounts |= count_of(d->edits, "mounts") > 0;
                 if (apply_edits(d->edits, a, err) < 0)
                         return err_wrap(err, "CDI device %s", d->name);
-                d->matches++;
+                d->matches += count;
         }
         return has_mounts ? adjust_sort_mounts(a, err) : 0;
 }

@@ -58,6 +58,6 @@ int cdi_wanted(const Cri__ContainerConfig *container, const Cri__PodSandboxConfi
 
 /*
  * Give the container of @a the devices @names: of each its file's own edits, once, then the device's.
- * CRINGLE_E_NOT_FOUND names those that cannot be had, and what there is.
+ * @count: they are counted as given.  CRINGLE_E_NOT_FOUND names those that cannot be had, and what there is.
  */
-int cdi_apply(struct cdi *c, struct adjust *a, const char *const *names, struct cringle_err *err);
+int cdi_apply(struct cdi *c, struct adjust *a, const char *const *names, bool count, struct cringle_err *err);

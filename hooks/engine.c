@@ -12,6 +12,7 @@
 #include "agent/base/str.h"
 #include "hooks/adjust.h"
 #include "hooks/cdi.h"
+#include "hooks/diff.h"
 #include "hooks/dir.h"
 #include "hooks/event.h"
 #include "hooks/hooks.h"
@@ -355,8 +356,53 @@ int hooks_run(struct hooks *h, int point, const struct hooks_subject *subject, c
         return 0;
 }
 
+/* Who watches a rehearsal, and the specification as it was told last. */
+struct rehearsal {
+        const struct hooks_watcher *watcher;
+        struct json_object *told;
+};
+
+/* Tell of one hook and what has changed since the one before it; @r NULL: nobody watches. */
+static int tell_step(struct rehearsal *r, struct hooks_step step, struct json_object *spec, struct cringle_err *err)
+{
+        auto_strv changes = NULL;
+
+        if (!r)
+                return 0;
+        if (diff_specs(r->told, spec, &changes, err) < 0)
+                return -1;
+        step.changes = changes;
+        r->watcher->step(r->watcher->data, &step);
+        if (!changes)
+                return 0;
+        json_object_put(r->told);
+        r->told = NULL;
+        return json_object_deep_copy(spec, &r->told, NULL) < 0 ? err_oom(err) : 0;
+}
+
+static int by_text(const void *a, const void *b)
+{
+        return strcmp(*(const char *const *) a, *(const char *const *) b);
+}
+
+static int tell_owners(struct rehearsal *r, const struct adjust *adjust, struct cringle_err *err)
+{
+        auto_strv fields = NULL;
+        const char *field;
+        void *owner;
+
+        for (size_t at = 0; map_next(&adjust->owners, &at, &field, &owner);)
+                if (strv_add(&fields, field, err) < 0)
+                        return -1;
+        if (fields)
+                qsort(fields, strv_count((const char *const *) fields), sizeof *fields, by_text);
+        for (size_t i = 0; fields && fields[i]; i++)
+                r->watcher->owner(r->watcher->data, fields[i], map_get(&adjust->owners, fields[i]));
+        return 0;
+}
+
 /* The native hooks at CRINGLE_CONTAINER_CREATE. */
-static int run_adjusting(struct hooks *h, const struct hooks_subject *s, struct adjust *adjust,
+static int run_adjusting(struct hooks *h, const struct hooks_subject *s, struct adjust *adjust, struct rehearsal *rehearsal,
                          const struct cringle_call *call, struct cringle_err *err)
 {
         for (size_t i = 0; i < host_hooks(h->host); i++) {
@@ -364,29 +410,43 @@ static int run_adjusting(struct hooks *h, const struct hooks_subject *s, struct 
                 struct cringle_err why = CRINGLE_ERR_INIT;
                 auto_strv args = NULL;
 
-                if (!wants(&hook, CRINGLE_CONTAINER_CREATE))
+                struct hooks_step step = { .name = hook.name, .source = "plugin", .origin = hook.name, .matches = true,
+                                           .why = "called" };
+
+                if (!wants(&hook, CRINGLE_CONTAINER_CREATE)) {
+                        step.matches = false;
+                        step.why = "is not called at container create";
+                        if (tell_step(rehearsal, step, adjust->spec, err) < 0)
+                                return -1;
                         continue;
+                }
                 args = args_of(adjust->spec);           /* as the hooks before it have left them */
                 if (adjust_begin(adjust, hook.name, !hook.fail, err) < 0)
                         return -1;
-                if (call_hook(&hook, CRINGLE_CONTAINER_CREATE, s, adjust, args, call, &why) == 0)
-                        continue;
-                if (hook.fail) {
-                        if (err)
-                                *err = why;
-                        return -1;
+                if (call_hook(&hook, CRINGLE_CONTAINER_CREATE, s, adjust, args, call, &why) < 0) {
+                        step.why = why.text;
+                        if (hook.fail) {
+                                if (err)
+                                        *err = why;
+                                return -1;
+                        }
+                        if (adjust_undo(adjust, err) < 0)
+                                return -1;
+                        log_warning("%s; ignored", why.text);
                 }
-                if (adjust_undo(adjust, err) < 0)
+                if (tell_step(rehearsal, step, adjust->spec, err) < 0)
                         return -1;
-                log_warning("%s; ignored", why.text);
         }
         return 0;
 }
 
 /* The devices that the kubelet and hooks have asked for. */
-static int add_cdi_devices(struct hooks *h, const struct hooks_subject *s, struct adjust *adjust, struct cringle_err *err)
+static int add_cdi_devices(struct hooks *h, const struct hooks_subject *s, struct adjust *adjust,
+                           struct rehearsal *rehearsal, struct cringle_err *err)
 {
+        struct hooks_step step = { .name = "cdi", .source = "cdi", .origin = "", .why = "no device is asked for" };
         auto_strv names = NULL;
+        auto_buf asked = BUF_INIT;
         int r = 0;
 
         pthread_mutex_lock(&h->lock);
@@ -397,10 +457,19 @@ static int add_cdi_devices(struct hooks *h, const struct hooks_subject *s, struc
                         r = strv_add(&names, *more, err);
         if (r == 0 && names) {
                 look_at_cdi(h);
-                r = cdi_apply(&h->cdi, adjust, (const char *const *) names, err);
+                r = cdi_apply(&h->cdi, adjust, (const char *const *) names, !rehearsal, err);
         }
         pthread_mutex_unlock(&h->lock);
-        return r;
+        if (r < 0 || !rehearsal)
+                return r;
+        for (size_t i = 0; names && names[i]; i++)
+                if (buf_printf(&asked, err, "%s%s", i ? ", " : "asked for: ", names[i]) < 0)
+                        return -1;
+        if (names) {
+                step.matches = true;
+                step.why = asked.data;
+        }
+        return tell_step(rehearsal, step, adjust->spec, err);
 }
 
 /* The pod's annotations as pairs; the caller's, their strings borrowed. */
@@ -423,23 +492,38 @@ static bool has_bind_mounts(const Cri__ContainerConfig *c)
         return false;
 }
 
-static int add_matching(struct hooks *h, struct rules *rules, const struct rule_subject *s, struct json_object *spec,
-                        struct cringle_err *err)
+static int tell_rule(struct rehearsal *rehearsal, const struct rule *r, const char *source, const struct rule_subject *s,
+                     struct json_object *spec, struct cringle_err *err)
+{
+        struct hooks_step step = { .name = r->name, .source = source, .origin = r->origin, .matches = rule_matches(r, s) };
+        auto_buf why = BUF_INIT;
+
+        if (rule_explain(r, s, &why, err) < 0)
+                return -1;
+        step.why = why.data;
+        return tell_step(rehearsal, step, spec, err);
+}
+
+static int add_matching(struct hooks *h, struct rules *rules, const char *source, const struct rule_subject *s,
+                        struct json_object *spec, struct rehearsal *rehearsal, struct cringle_err *err)
 {
         for (size_t i = 0; i < rules->n; i++) {
                 struct rule *r = &rules->list[i];
 
-                if (!rule_matches(r, s))
-                        continue;
-                if (rule_add_to(r, spec, h->timeout, err) < 0)
+                if (rule_matches(r, s)) {
+                        if (rule_add_to(r, spec, h->timeout, err) < 0)
+                                return -1;
+                        r->matches += !rehearsal;
+                }
+                if (rehearsal && tell_rule(rehearsal, r, source, s, spec, err) < 0)
                         return -1;
-                r->matches++;
         }
         return 0;
 }
 
-int hooks_adjust(struct hooks *h, const struct hooks_subject *subject, struct json_object *spec,
-                 const struct cringle_call *call, struct cringle_err *err)
+/* @rehearsal NULL: for real. */
+static int run_pipeline(struct hooks *h, const struct hooks_subject *subject, struct json_object *spec,
+                        struct rehearsal *rehearsal, const struct cringle_call *call, struct cringle_err *err)
 {
         struct adjust adjust = ADJUST_INIT(spec, 0);
         auto_free struct cringle_pair *annotations = annotations_of(subject->pod);
@@ -452,9 +536,11 @@ int hooks_adjust(struct hooks *h, const struct hooks_subject *subject, struct js
         pthread_mutex_lock(&h->lock);
         adjust.timeout = h->timeout;
         pthread_mutex_unlock(&h->lock);
-        r = run_adjusting(h, subject, &adjust, call, err);
+        r = run_adjusting(h, subject, &adjust, rehearsal, call, err);
         if (r == 0)
-                r = add_cdi_devices(h, subject, &adjust, err);
+                r = add_cdi_devices(h, subject, &adjust, rehearsal, err);
+        if (r == 0 && rehearsal)
+                r = tell_owners(rehearsal, &adjust, err);
         adjust_done(&adjust);
         if (r < 0)
                 return -1;
@@ -469,8 +555,28 @@ int hooks_adjust(struct hooks *h, const struct hooks_subject *subject, struct js
         };
         pthread_mutex_lock(&h->lock);
         look_at_dirs(h);
-        r = add_matching(h, &h->files, &s, spec, err) < 0 || add_matching(h, &h->yaml, &s, spec, err) < 0 ? -1 : 0;
+        r = add_matching(h, &h->files, "hooks.d", &s, spec, rehearsal, err) < 0 ||
+            add_matching(h, &h->yaml, "yaml", &s, spec, rehearsal, err) < 0 ? -1 : 0;
         pthread_mutex_unlock(&h->lock);
+        return r;
+}
+
+int hooks_adjust(struct hooks *h, const struct hooks_subject *subject, struct json_object *spec,
+                 const struct cringle_call *call, struct cringle_err *err)
+{
+        return run_pipeline(h, subject, spec, NULL, call, err);
+}
+
+int hooks_explain(struct hooks *h, const struct hooks_subject *subject, struct json_object *spec,
+                  const struct hooks_watcher *w, const struct cringle_call *call, struct cringle_err *err)
+{
+        struct rehearsal rehearsal = { .watcher = w };
+        int r;
+
+        if (json_object_deep_copy(spec, &rehearsal.told, NULL) < 0)
+                return err_oom(err);
+        r = run_pipeline(h, subject, spec, &rehearsal, call, err);
+        json_object_put(rehearsal.told);
         return r;
 }
 

@@ -62,6 +62,28 @@ int hooks_run(struct hooks *h, int point, const struct hooks_subject *subject, c
 int hooks_adjust(struct hooks *h, const struct hooks_subject *subject, struct json_object *spec,
                  const struct cringle_call *call, struct cringle_err *err);
 
+/* What one hook came to in a rehearsal; borrowed for one call. */
+struct hooks_step {
+        const char *name, *source, *origin;     /* as in struct hooks_info */
+        bool matches;
+        const char *why;
+        char *const *changes;           /* of the specification, see hooks/diff.h; NULL: none */
+};
+
+struct hooks_watcher {
+        void (*step)(void *data, const struct hooks_step *step);
+        void (*owner)(void *data, const char *field, const char *owner);        /* sorted by field */
+        void *data;
+};
+
+/*
+ * hooks_adjust() as a rehearsal: nothing is counted, and @w is told of each hook, also of those
+ * whose conditions do not hold, and at the end of who owns what.  Native hooks are called
+ * as always: for them there is no difference.
+ */
+int hooks_explain(struct hooks *h, const struct hooks_subject *subject, struct json_object *spec,
+                  const struct hooks_watcher *w, const struct cringle_call *call, struct cringle_err *err);
+
 /* One hook of any source; borrowed for one call of hooks_list()'s callback. */
 struct hooks_info {
         const char *name;

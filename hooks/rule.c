@@ -220,6 +220,45 @@ int rule_describe(const struct rule *r, struct buf *b, struct cringle_err *err)
         return r->combine == COMBINE_OR ? buf_add_str(b, " (any)", err) : 0;
 }
 
+static int explain_one(struct buf *b, bool holds, struct cringle_err *err, const char *what, const char *text, const char *seen)
+{
+        return buf_printf(b, err, "%s%s%s%s%s%s%s", b->len ? "; " : "", what, text, holds ? " holds" : " does not hold",
+                          seen ? " for '" : "", seen ? seen : "", seen ? "'" : "");
+}
+
+static int explain_list(struct buf *b, const char *what, const struct patterns *p, const char *value, struct cringle_err *err)
+{
+        auto_buf all = BUF_INIT;
+
+        for (size_t i = 0; i < p->n; i++)
+                if (buf_printf(&all, err, "%s%s", i ? "|" : "", p->texts[i]) < 0)
+                        return -1;
+        return p->n ? explain_one(b, patterns_match(p, value), err, what, all.data, value ? value : "") : 0;
+}
+
+int rule_explain(const struct rule *r, const struct rule_subject *s, struct buf *b, struct cringle_err *err)
+{
+        if (r->error)
+                return buf_printf(b, err, "not in force: %s", r->error);
+        if (r->always >= 0 && buf_add_str(b, r->always ? "always" : "never", err) < 0)
+                return -1;
+        if (r->has_bind_mounts >= 0 &&
+            explain_one(b, r->has_bind_mounts && s->has_bind_mounts, err, "bind mounts", "", NULL) < 0)
+                return -1;
+        for (size_t i = 0; i < r->annotation_values.n; i++) {
+                auto_free char *text = str_printf(err, "%s=%s", r->annotation_keys.n ? r->annotation_keys.texts[i] : ".*",
+                                                  r->annotation_values.texts[i]);
+
+                if (!text || explain_one(b, annotation_fits(r, i, s->annotations), err, "annotation ", text, NULL) < 0)
+                        return -1;
+        }
+        if (explain_list(b, "namespace ", &r->namespaces, s->space, err) < 0 ||
+            explain_list(b, "image ", &r->images, s->image, err) < 0 ||
+            explain_list(b, "command ", &r->commands, s->command, err) < 0)
+                return -1;
+        return b->len ? 0 : buf_add_str(b, "no condition", err);
+}
+
 void rule_done(struct rule *r)
 {
         free(r->name);

@@ -72,6 +72,9 @@ struct rule_subject {
 
 bool rule_matches(const struct rule *r, const struct rule_subject *s);
 
+/* What each condition came to, in one line, into the empty @ret. */
+int rule_explain(const struct rule *r, const struct rule_subject *s, struct buf *ret, struct cringle_err *err);
+
 /* Append it to the hooks of @spec; @timeout in seconds for a rule that names none. */
 int rule_add_to(const struct rule *r, struct json_object *spec, int64_t timeout, struct cringle_err *err);
 

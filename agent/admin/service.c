@@ -10,6 +10,7 @@
 
 #include "agent/admin/service.h"
 #include "agent/base/clock.h"
+#include "agent/base/json.h"
 #include "agent/base/str.h"
 #include "agent/pod/message.h"
 
@@ -172,6 +173,112 @@ static void list_hooks(struct rpc_call *call, const ProtobufCMessage *request, v
         rows_done(&rows);
 }
 
+/* An answer to Explain under construction. */
+struct explanation {
+        struct rows steps, owners;
+};
+
+static void add_step(void *data, const struct hooks_step *step)
+{
+        struct explanation *e = data;
+        Admin__HookStep *s = malloc(sizeof *s);
+
+        if (!s)
+                abort();
+        admin__hook_step__init(s);
+        s->name = text_of(step->name);
+        s->source = text_of(step->source);
+        s->origin = text_of(step->origin);
+        s->matches = step->matches;
+        s->why = text_of(step->why);
+        s->n_changes = strv_count((const char *const *) step->changes);
+        s->changes = strv_copy((const char *const *) step->changes, NULL);
+        if (s->n_changes && !s->changes)
+                abort();
+        rows_add(&e->steps, s);
+}
+
+static void add_owner(void *data, const char *field, const char *owner)
+{
+        struct explanation *e = data;
+        Admin__FieldOwner *o = malloc(sizeof *o);
+
+        if (!o)
+                abort();
+        admin__field_owner__init(o);
+        o->field = text_of(field);
+        o->owner = text_of(owner);
+        rows_add(&e->owners, o);
+}
+
+/* What the hooks refuse is the answer; what cannot be asked is a failure. */
+static void explain_to(struct rpc_call *call, const Admin__ExplainRequest *request, const Cri__PodSandboxConfig *pod,
+                       const Cri__ContainerConfig *container)
+{
+        struct admin *a = rpc_call_data(call);
+        Admin__ExplainResponse reply = ADMIN__EXPLAIN_RESPONSE__INIT;
+        struct explanation e = { 0 };
+        struct hooks_watcher watcher = { .step = add_step, .owner = add_owner, .data = &e };
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        auto_json spec = NULL;
+        auto_buf text = BUF_INIT;
+        int r = pods_explain(a->o.pods, pod, container, request->handler, &watcher, rpc_call_context(call), &spec, &err);
+
+        if (r < 0 && !spec) {
+                rpc_call_fail(call, &err);
+                return;
+        }
+        if (json_write(spec, &text, NULL) < 0)
+                abort();
+        reply.n_steps = e.steps.n;
+        reply.steps = (Admin__HookStep **) e.steps.list;
+        reply.n_owners = e.owners.n;
+        reply.owners = (Admin__FieldOwner **) e.owners.list;
+        reply.spec = message_text(text.data);
+        reply.error = message_text(r < 0 ? err.text : "");
+        rpc_call_reply(call, &reply.base);
+        rows_done(&e.steps);
+        rows_done(&e.owners);
+}
+
+struct explaining {
+        struct rpc_call *call;
+        const Admin__ExplainRequest *request;   /* lives as long as the call */
+};
+
+static void explain_on_worker(void *data)
+{
+        auto_free struct explaining *e = data;
+        auto_of(rpc_call) call = e->call;
+        Cri__PodSandboxConfig *pod = cri__pod_sandbox_config__unpack(NULL, e->request->pod.len, e->request->pod.data);
+        Cri__ContainerConfig *container =
+                cri__container_config__unpack(NULL, e->request->container.len, e->request->container.data);
+        struct cringle_err err = CRINGLE_ERR_INIT;
+
+        if (pod && container) {
+                explain_to(call, e->request, pod, container);
+        } else {
+                err_set(&err, CRINGLE_E_INVALID, "no messages of a pod and a container");
+                rpc_call_fail(call, &err);
+        }
+        message_free(pod);
+        message_free(container);
+}
+
+static void explain(struct rpc_call *call, const ProtobufCMessage *request, void *data)
+{
+        struct admin *a = data;
+        struct explaining *e;
+
+        if (!is_root(call))
+                return;
+        e = malloc(sizeof *e);
+        if (!e)
+                abort();
+        *e = (struct explaining) { .call = rpc_call_ref(call), .request = (const Admin__ExplainRequest *) request };
+        workers_run(a->o.workers, explain_on_worker, e);
+}
+
 static void add_operation(void *data, const char *name, const char *id, const char *step, int64_t age)
 {
         Admin__Operation *o = malloc(sizeof *o);
@@ -248,6 +355,7 @@ static const struct rpc_handler handlers[] = {
         { "Reload", reload },
         { "Plugins", list_plugins },
         { "Hooks", list_hooks },
+        { "Explain", explain },
         { "State", tell_state },
         { 0 }
 };

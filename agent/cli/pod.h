@@ -7,6 +7,16 @@
 #include "agent/cli/cli.h"
 #include "agent/cli/manifest.h"
 
+/*
+ * The manifest in @file ("-": standard input); @options need say only what differs from the usual.  0 with *ret, the
+ * caller's; 1: it is refused, complaints are printed; -1.
+ */
+int pod_read_manifest(struct cli *c, const char *file, struct manifest_options options, struct manifest **ret,
+                      struct cringle_err *err);
+
+/* `cringle hooks explain`: what the hooks make of the pod in @file; @spec: only the specifications.  The exit status, or -1. */
+int hooks_explain_file(struct cli *c, const char *file, bool spec, struct cringle_err *err);
+
 /* `cringle pod run`: *m is used, not kept.  The exit status, or -1. */
 int pod_run(struct cli *c, struct manifest *m, bool detach, struct cringle_err *err);
 

@@ -1,12 +1,12 @@
 /*
- * cringle hooks list: the hooks in force, and those that are not.
+ * cringle hooks list | explain FILE: the hooks in force, those that are not, and what they make of a pod.
  */
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "agent/cli/cli.h"
+#include "agent/cli/pod.h"
 
 int verb_hooks(struct cli *c, int argc, char **argv, struct cringle_err *err)
 {
@@ -14,8 +14,10 @@ int verb_hooks(struct cli *c, int argc, char **argv, struct cringle_err *err)
         auto_reply(Admin__HooksResponse) reply = NULL;
         auto_table table = { 0 };
 
+        if (argc >= 3 && argc <= 4 && strcmp(argv[1], "explain") == 0 && (argc == 3 || strcmp(argv[3], "--spec") == 0))
+                return hooks_explain_file(c, argv[2], argc == 4, err);
         if (argc != 2 || strcmp(argv[1], "list") != 0)
-                return cli_usage("hooks list");
+                return cli_usage("hooks list | explain FILE [--spec]");
         if (cli_admin(c, "Hooks", &request, &reply, err) < 0 ||
             table_row(&table, err, ROW("NAME", "SOURCE", "STAGES", "FAILURE", "CALLS", "FAILED", "WHEN", "ORIGIN")) < 0)
                 return -1;

@@ -27,29 +27,14 @@ static char *make_uid(struct cringle_err *err)
         return str_printf(err, "%.8s-%.4s-%.4s-%.4s-%.12s", id, id + 8, id + 12, id + 16, id + 20);
 }
 
-static int run_text(struct cli *c, const struct buf *text, const char *file, const struct manifest_options *options,
-                    bool detach, struct cringle_err *err)
-{
-        auto_buf complaints = BUF_INIT;
-        auto_of(manifest) m = NULL;
-        int result = manifest_parse(text->len ? text->data : "", text->len, file, options, &m, &complaints, err);
-
-        if (result < 0)
-                return -1;
-        if (result == MANIFEST_REFUSED) {
-                fputs(complaints.data, stderr);
-                return 1;
-        }
-        return pod_run(c, m, detach, err);
-}
-
-static int run_file(struct cli *c, const char *file, struct manifest_options options, bool detach,
-                    struct cringle_err *err)
+int pod_read_manifest(struct cli *c, const char *file, struct manifest_options options, struct manifest **ret,
+                      struct cringle_err *err)
 {
         const struct config *config = cli_config(c, err);
         auto_free char *dir = config ? volumes_dir(config->root, err) : NULL;
         auto_free char *uid = make_uid(err);
-        auto_buf text = BUF_INIT, resolv_conf = BUF_INIT;
+        auto_buf text = BUF_INIT, resolv_conf = BUF_INIT, complaints = BUF_INIT;
+        int result;
 
         if (!dir || !uid)
                 return -1;
@@ -64,7 +49,10 @@ static int run_file(struct cli *c, const char *file, struct manifest_options opt
         options.seccomp_dir = "/var/lib/kubelet/seccomp";
         options.resolv_conf = resolv_conf.data;
         options.node_memory = (int64_t) sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
-        return run_text(c, &text, file, &options, detach, err);
+        result = manifest_parse(text.len ? text.data : "", text.len, file, &options, ret, &complaints, err);
+        if (result == MANIFEST_REFUSED)
+                fputs(complaints.data, stderr);
+        return result == MANIFEST_READ ? 0 : result < 0 ? -1 : 1;
 }
 
 static int run(struct cli *c, int argc, char **argv, struct cringle_err *err)
@@ -76,8 +64,9 @@ static int run(struct cli *c, int argc, char **argv, struct cringle_err *err)
                 { 0 },
         };
         struct manifest_options options = { .log_dir = "/var/log/pods" };
+        auto_of(manifest) m = NULL;
         bool detach = false;
-        int option;
+        int option, result;
 
         optind = 0;     /* getopt(3): scan a new argv from its start */
         while ((option = getopt_long(argc, argv, "d", words, NULL)) != -1) {
@@ -94,7 +83,8 @@ static int run(struct cli *c, int argc, char **argv, struct cringle_err *err)
                 return cli_usage(usage);
         if (options.log_dir[0] != '/')
                 return err_set(err, CRINGLE_E_INVALID, "--log-dir: want an absolute path");
-        return run_file(c, argv[optind], options, detach, err);
+        result = pod_read_manifest(c, argv[optind], options, &m, err);
+        return result ? result : pod_run(c, m, detach, err);
 }
 
 /* The grace period that `run` noted on the sandbox; NULL: it is not ours. */

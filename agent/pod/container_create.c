@@ -108,28 +108,34 @@ static int keep_user(struct pods *pods, const char *key, struct oci_user **user,
         return r;
 }
 
-static int look_up_user(struct task *t, void *object, const struct cringle_call *call, struct cringle_err *err)
+int container_look_up_user(struct container *c, const struct image_config *image, struct oci_user **ret,
+                           const struct cringle_call *call, struct cringle_err *err)
 {
-        struct container *c = object;
         struct pods *pods = c->pods;
-        struct making *m = task_extra(t);
         auto_free char *who = NULL, *key = NULL;
         auto_fd int view = -1;
 
-        if (spec_user_string(c->request->config, m->image, &who, err) < 0)
+        if (spec_user_string(c->request->config, image, &who, err) < 0)
                 return -1;
         key = str_printf(err, "%s %s", c->image->id, who);
         if (!key)
                 return -1;
-        m->user = known_user(pods, key);
-        if (m->user)
+        *ret = known_user(pods, key);
+        if (*ret)
                 return 0;
 
         if (images_view(pods->images, c->image, &view, err) < 0)
                 return -1;
-        if (lookup_user(pods->pull_program, view, who, call, &m->user, err) < 0)
+        if (lookup_user(pods->pull_program, view, who, call, ret, err) < 0)
                 return -1;
-        return keep_user(pods, key, &m->user, err);
+        return keep_user(pods, key, ret, err);
+}
+
+static int look_up_user(struct task *t, void *object, const struct cringle_call *call, struct cringle_err *err)
+{
+        struct making *m = task_extra(t);
+
+        return container_look_up_user(object, m->image, &m->user, call, err);
 }
 
 /* The container whose PID namespace is to be joined (kubectl debug --target), or NULL. */
@@ -150,27 +156,31 @@ static struct container *pid_target(const struct container *c)
         return target;
 }
 
-/* Pins that the pod really has; NULL: the node's namespace. */
-static int fill_namespaces(const struct pod *pod, struct spec_input *in, char *paths[4], struct cringle_err *err)
+/* Pins that the pod really has, or would have if it were @imagined; NULL: the node's namespace. */
+static int fill_namespaces(const struct pod *pod, bool imagined, struct spec_input *in, char *paths[4],
+                           struct cringle_err *err)
 {
         static const char *const names[4] = { "net", "ipc", "uts", "pid" };
         const char **fields[4] = { &in->net_ns, &in->ipc_ns, &in->uts_ns, &in->pid_ns };
+        const Cri__NamespaceOption *o = pod_namespaces(pod);
+        const bool wanted[4] = { o->network != CRI__NAMESPACE_MODE__NODE, o->ipc != CRI__NAMESPACE_MODE__NODE,
+                                 o->network != CRI__NAMESPACE_MODE__NODE, o->pid == CRI__NAMESPACE_MODE__POD };
 
         for (int i = 0; i < 4; i++) {
                 paths[i] = str_printf(err, "%s/ns/%s", pod->run_dir, names[i]);
                 if (!paths[i])
                         return -1;
-                *fields[i] = file_exists(paths[i]) ? paths[i] : NULL;
+                *fields[i] = (imagined ? wanted[i] : file_exists(paths[i])) ? paths[i] : NULL;
         }
         return 0;
 }
 
-static int build_spec(struct task *t, void *object, const struct cringle_call *call, struct cringle_err *err)
+int container_build_spec(struct container *c, const struct image_config *image, const struct oci_user *user,
+                         const struct container_rehearsal *rehearsal, struct json_object **ret,
+                         const struct cringle_call *call, struct cringle_err *err)
 {
-        struct container *c = object;
         struct pod *pod = c->pod;
         struct pods *pods = c->pods;
-        struct making *m = task_extra(t);
         struct spec_input in = pods->machine;
         struct hooks_subject subject = container_subject(c);
         struct cringle_cgroup_dirs dirs = { .size = sizeof dirs };
@@ -181,7 +191,7 @@ static int build_spec(struct task *t, void *object, const struct cringle_call *c
         char *pins[4] = { NULL };
         int r = -1;
 
-        if (!resolv_conf || !hosts || !hostname || !shm || fill_namespaces(pod, &in, pins, err) < 0)
+        if (!resolv_conf || !hosts || !hostname || !shm || fill_namespaces(pod, rehearsal, &in, pins, err) < 0)
                 goto end;
         if (pods->cgroup.ops->path(pods->cgroup.self, pod_cgroup_parent(pod), c->id, &dirs, err) < 0)
                 goto end;
@@ -190,8 +200,10 @@ static int build_spec(struct task *t, void *object, const struct cringle_call *c
 
         in.pod = pod->request->config;
         in.container = c->request->config;
-        in.image = m->image;
-        in.user = m->user;
+        in.image = image;
+        in.user = user;
+        if (rehearsal)
+                in.machine = rehearsal->machine;
         in.pod_id = pod->id;
         in.container_id = c->id;
         in.hostname = host_name ? host_name : pod->request->config->hostname;
@@ -202,17 +214,25 @@ static int build_spec(struct task *t, void *object, const struct cringle_call *c
         in.cgroups_path = dirs.oci_path;
         in.seccomp_default = pods->seccomp_profile;
 
-        if (spec_build(&in, &m->spec, &warnings, err) < 0)
+        if (spec_build(&in, ret, &warnings, err) < 0)
                 goto end;
         for (size_t i = 0; warnings && warnings[i]; i++)
                 log_warning("container %.12s: %s", c->id, warnings[i]);
-        r = hooks_adjust(pods->hooks, &subject, m->spec, call, err);
+        r = rehearsal ? hooks_explain(pods->hooks, &subject, *ret, rehearsal->watcher, call, err) :
+                        hooks_adjust(pods->hooks, &subject, *ret, call, err);
 
 end:
         pods->cgroup.ops->free_dirs(&dirs);
         for (int i = 0; i < 4; i++)
                 free(pins[i]);
         return r;
+}
+
+static int build_spec(struct task *t, void *object, const struct cringle_call *call, struct cringle_err *err)
+{
+        struct making *m = task_extra(t);
+
+        return container_build_spec(object, m->image, m->user, NULL, &m->spec, call, err);
 }
 
 static int make_cgroup(struct task *t, void *object, const struct cringle_call *call, struct cringle_err *err)

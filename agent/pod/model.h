@@ -186,6 +186,21 @@ int pod_unmount_shm(struct pod *pod, struct cringle_err *err);
 int pod_remove_dirs(struct pod *pod, struct cringle_err *err);
 
 /* Parts of creating a container, likewise (container_create.c). */
+/* A container that will not be made: who is told, and the machine as far as it is imagined. */
+struct container_rehearsal {
+        const struct spec_machine *machine;
+        const struct hooks_watcher *watcher;
+};
+
+/* Who @c runs as, by the request and its @image; *ret lives as long as the agent. */
+int container_look_up_user(struct container *c, const struct image_config *image, struct oci_user **ret,
+                           const struct cringle_call *call, struct cringle_err *err);
+
+/* The specification, adjusted by hooks; @rehearsal NULL: for real.  *ret is the caller's, also on failure. */
+int container_build_spec(struct container *c, const struct image_config *image, const struct oci_user *user,
+                         const struct container_rehearsal *rehearsal, struct json_object **ret,
+                         const struct cringle_call *call, struct cringle_err *err);
+
 int container_destroy_process(struct container *c, const struct cringle_call *call, struct cringle_err *err);
 int container_remove_cgroup(struct container *c, const struct cringle_call *call, struct cringle_err *err);
 int container_remove_files(struct container *c, struct cringle_err *err);

@@ -143,6 +143,15 @@ void pods_operations(struct pods *pods,
 /* Tells the network the node's pod range (UpdateRuntimeConfig); blocks. */
 int pods_set_pod_cidr(struct pods *pods, const char *cidr, struct cringle_err *err);
 
+/*
+ * What hooks would make of such a container, in a pod that need not be there: hooks_explain() in the
+ * circumstances of CreateContainer, and the specification it came to.  Makes nothing; blocks.  *ret is the
+ * caller's, also on failure, and NULL when there was none yet.
+ */
+int pods_explain(struct pods *pods, const Cri__PodSandboxConfig *pod, const Cri__ContainerConfig *config,
+                 const char *handler, const struct hooks_watcher *watcher, const struct cringle_call *call,
+                 struct json_object **ret, struct cringle_err *err);
+
 /* Whether pods can be attached to a network now; blocks for the plugin. */
 int pods_network_status(struct pods *pods, const struct cringle_call *call, struct cringle_err *err);
 

@@ -96,7 +96,7 @@ static void give(struct fixture *f, const char *edits)
         read_all(f);
         if (f->cdi.files[0].error)
                 fail_msg("%s", f->cdi.files[0].error);
-        assert_ok(cdi_apply(&f->cdi, &f->adjust, names, unit_err()), unit_err());
+        assert_ok(cdi_apply(&f->cdi, &f->adjust, names, true, unit_err()), unit_err());
 }
 
 /* That @part of the specification, a path as in "process/env", is @json. */
@@ -233,12 +233,12 @@ static void a_later_directory_wins_and_twins_cancel_each_other(void **state)
                                       "," DEVICE("2", "\"env\":[\"A=b\"]")));
         put(f->high, "c.json", FILE_OF("1.0.0", "acme.com/gpu", DEVICE("0", "\"env\":[\"A=high\"]")));
         read_all(f);
-        assert_ok(cdi_apply(&f->cdi, &f->adjust, both, &err), &err);    /* twins below it do not matter */
+        assert_ok(cdi_apply(&f->cdi, &f->adjust, both, true, &err), &err);    /* twins below it do not matter */
         assert_spec(f, "process/env", "[\"A=high\"]");
         assert_int_equal(f->cdi.devices[0].hidden, true);
         assert_int_equal(((struct cdi_device *) map_get(&f->cdi.by_name, both[0]))->matches, 1);
 
-        assert_int_equal(cdi_apply(&f->cdi, &f->adjust, twin, &err), -1);
+        assert_int_equal(cdi_apply(&f->cdi, &f->adjust, twin, true, &err), -1);
         assert_int_equal(err.code, CRINGLE_E_NOT_FOUND);
         assert_contains(err.text, "acme.com/gpu=1 (acme.com/gpu=1 is in ");
         assert_contains(err.text, "known: acme.com/gpu=2, acme.com/gpu=0");
@@ -255,7 +255,7 @@ static void all_devices_that_are_missing_are_named_and_nothing_is_changed(void *
         put(f->low, "a.json", ONE("\"env\":[\"A=2\"]"));
         put(f->low, "b.json", "no JSON");
         read_all(f);
-        assert_int_equal(cdi_apply(&f->cdi, &f->adjust, names, &err), -1);
+        assert_int_equal(cdi_apply(&f->cdi, &f->adjust, names, true, &err), -1);
         assert_string_equal(err.text, "CDI devices that cannot be had: acme.com/gpu=8, b.com/nic=x; known: acme.com/gpu=0; "
                                       "1 bad file, see `cringle hooks list`");
         assert_spec(f, "process/env", "[\"A=1\"]");
@@ -317,7 +317,7 @@ static void a_files_own_edits_are_made_once_and_before_its_devices(void **state)
                               DEVICE("0", "\"env\":[\"A=zero\"]") ","
                               DEVICE("1", "\"env\":[\"A=one\",\"C=\"],\"hooks\":[{\"hookName\":\"poststop\",\"path\":\"/one\"}]") "]}");
         read_all(f);
-        assert_ok(cdi_apply(&f->cdi, &f->adjust, names, unit_err()), unit_err());
+        assert_ok(cdi_apply(&f->cdi, &f->adjust, names, true, unit_err()), unit_err());
         assert_spec(f, "process/env", "[\"A=zero\",\"B=all\",\"C=\"]");
         assert_spec(f, "hooks", "{\"prestart\":[{\"path\":\"/all\",\"args\":[\"all\",\"x\"],\"env\":[\"K=V\"],\"timeout\":3}],"
                                 "\"poststop\":[{\"path\":\"/one\",\"args\":[\"/one\"],\"timeout\":9}]}");
@@ -364,7 +364,7 @@ static void a_node_that_is_none_or_of_another_type_is_refused(void **state)
 
                 put(f->low, "one.json", text);
                 read_all(f);
-                assert_int_equal(cdi_apply(&f->cdi, &f->adjust, names, &err), -1);
+                assert_int_equal(cdi_apply(&f->cdi, &f->adjust, names, true, &err), -1);
                 assert_contains(err.text, cases[i].why);
         }
 }
@@ -429,7 +429,7 @@ static void what_a_hook_has_set_a_device_may_not(void **state)
 
                 put(f->low, "one.json", text);
                 read_all(f);
-                assert_int_equal(cdi_apply(&f->cdi, &f->adjust, names, &err), -1);
+                assert_int_equal(cdi_apply(&f->cdi, &f->adjust, names, true, &err), -1);
                 assert_contains(err.text, "is set by hook native already, hook cdi may not set it too");
         }
 }

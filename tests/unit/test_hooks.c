@@ -835,6 +835,66 @@ static void a_hook_asks_for_a_device(void **state)
         adjust(f);
 }
 
+static void append_step(void *data, const struct hooks_step *step)
+{
+        buf_printf(data, NULL, "%s %s %s: %s\n", step->matches ? "*" : "-", step->source, step->name, step->why);
+        for (char *const *line = step->changes; line && *line; line++)
+                buf_printf(data, NULL, "  %s\n", *line);
+}
+
+static void append_owner(void *data, const char *field, const char *owner)
+{
+        buf_printf(data, NULL, "%s = %s\n", field, owner);
+}
+
+static int rename_a(const struct cringle_event *ev, struct cringle_err *err)
+{
+        return ev->set_env(ev, "A", "2", err) < 0 ? -1 : ev->drop_mount(ev, "/dev", err);
+}
+
+static int refuse_after_change(const struct cringle_event *ev, struct cringle_err *err)
+{
+        if (ev->set_env(ev, "A", "3", err) < 0)
+                return -1;
+        return cringle_fail(err, CRINGLE_E_INTERNAL, "no");
+}
+
+static void a_rehearsal_tells_of_each_hook_and_counts_nothing(void **state)
+{
+        struct fixture *f = *state;
+        auto_buf text = BUF_INIT;
+        struct hooks_watcher w = { .step = append_step, .owner = append_owner, .data = &text };
+        struct rows rows;
+
+        put(f->hooks_d, "10.json", FILE_HOOK("/bin/true", "\"always\":true"));
+        put(f->hooks_d, "20.json", FILE_HOOK("/bin/nowhere", "\"always\":true"));
+        begin(f, "  plugins: [{plugin: second, failure: ignore}, {plugin: first}]\n"
+                 "  declared: [{name: off, stage: poststop, path: /bin/true, when: {namespaces: ['^prod$'], images: [nginx]}}]\n");
+        first_acts = rename_a;
+        second_acts = refuse_after_change;
+        assert_ok(hooks_explain(f->hooks, &subject, f->spec, &w, NULL, &f->err), &f->err);
+        assert_string_equal(text.data,
+                            "* plugin second: hook at container create: second: no\n"
+                            "* plugin first: called\n"
+                            "  - process.env: \"A=1\"\n"
+                            "  + process.env: \"A=2\"\n"
+                            "  - mounts: {\"destination\":\"/dev\",\"type\":\"tmpfs\"}\n"
+                            "- cdi cdi: no device is asked for\n"
+                            "mount /dev = first\n"
+                            "variable A = first\n"
+                            "* hooks.d 10.json: always\n"
+                            "  + hooks.prestart: {\"path\":\"/bin/true\",\"args\":[\"/bin/true\"],\"timeout\":10}\n"
+                            "- hooks.d 20.json: not in force: hook.path /bin/nowhere: No such file or directory\n"
+                            "- yaml off: namespace ^prod$ does not hold for 'shop'; image nginx holds for "
+                            "'docker.io/library/nginx:1'\n");
+        rows = list(f);
+        for (size_t i = 0; i < rows.n; i++) {
+                if (strstr(rows.list[i].text, "10.json"))
+                        assert_int_equal(rows.list[i].matches, 0);
+                free(rows.list[i].text);
+        }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 UNIT_MAIN(
@@ -857,4 +917,5 @@ UNIT_MAIN(
         TEST(files_come_and_go_without_a_restart),
         TEST(a_program_may_come_after_the_file_that_names_it),
         TEST(a_reload_takes_over_all_or_nothing),
+        TEST(a_rehearsal_tells_of_each_hook_and_counts_nothing),
         TEST(the_list_shows_all_sources_with_errors_and_counts))
