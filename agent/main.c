@@ -60,6 +60,7 @@ static void usage(FILE *to)
 {
         fputs("usage: cringled [--config FILE] [--debug]\n"
               "       cringled --probe-plugin FILE [KIND NAME]\n"
+              "       cringled --host-plugin FILE NAME\n"
               "       cringled --version\n",
               to);
 }
@@ -232,6 +233,7 @@ static const struct option long_options[] = {
         { "config", required_argument, NULL, 'c' },
         { "debug", no_argument, NULL, 'd' },
         { "probe-plugin", no_argument, NULL, 'p' },
+        { "host-plugin", no_argument, NULL, 'P' },
         { "version", no_argument, NULL, 'v' },
         { "help", no_argument, NULL, 'h' },
         { 0 }
@@ -255,6 +257,8 @@ int main(int argc, char **argv)
                         break;
                 case 'p':
                         return host_probe_main(argv + optind);
+                case 'P':
+                        return host_plugin_main(argv + optind);
                 case 'v':
                         puts("cringled " CRINGLE_VERSION);
                         return EXIT_SUCCESS;

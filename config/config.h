@@ -51,6 +51,7 @@ struct config_hook_plugin {
         struct config_plugin plugin;
         bool fail;                      /* its refusal or failure fails the operation */
         int64_t timeout;                /* nanoseconds */
+        char *isolation;                /* "agent", "process": where it runs */
 };
 
 /* A hook declared in the YAML itself. */

@@ -145,6 +145,8 @@ static const struct key declared[] = {
         END
 };
 
+static const char *const isolations[] = { "agent", "process", NULL };
+
 static const struct key hook_plugins[] = {
         { "plugin", KEY_NAME, OF(config_hook_plugin, plugin.name), .flags = KEY_REQUIRED,
           .help = "The hook plugin to switch on." },
@@ -152,6 +154,8 @@ static const struct key hook_plugins[] = {
           .help = "fail: its refusal or failure fails the operation; ignore: it is logged." },
         { "timeout", KEY_DURATION, OF(config_hook_plugin, timeout), .min = SECOND / 1000, .max = HOUR,
           .shown = "hooks.timeout", .help = "Given up after so long." },
+        { "isolation", KEY_CHOICE, OF(config_hook_plugin, isolation), .fallback = "agent", .choices = isolations,
+          .help = "process: it runs in a process of its own, and a crash or a hang costs one call." },
         { "settings", KEY_SETTINGS, OF(config_hook_plugin, plugin.settings), .help = "Its own settings." },
         END
 };

@@ -49,7 +49,7 @@ static const struct config_plugin *main_of(const struct config *config, size_t i
 }
 
 static int bring_up(struct host *h, const struct kind *k, const struct config *config, const struct config_plugin *p,
-                    const struct host_options *options, struct instance **ret, struct cringle_err *err)
+                    bool isolated, const struct host_options *options, struct instance **ret, struct cringle_err *err)
 {
         auto_of(instance) in = NULL;
         int r;
@@ -60,6 +60,7 @@ static int bring_up(struct host *h, const struct kind *k, const struct config *c
 
         if (instance_new(k, p->name, &in, err) < 0)
                 return -1;
+        in->isolated = isolated;
         r = instance_bring_up(in, config, p->settings, options, err);
         *ret = in;
         h->all[h->n_all++] = steal(&in);        /* the list owns it, refused or not */
@@ -72,10 +73,15 @@ static int bring_up_mains(struct host *h, const struct config *config, const str
         for (size_t i = 0; i < N_MAINS; i++) {
                 const struct config_plugin *p = main_of(config, i);
 
-                if (p->name && bring_up(h, kind_of(mains[i].kind), config, p, options, &h->main[mains[i].kind], err) < 0)
+                if (p->name && bring_up(h, kind_of(mains[i].kind), config, p, false, options, &h->main[mains[i].kind], err) < 0)
                         return -1;
         }
         return 0;
+}
+
+static bool is_isolated(const struct config_hook_plugin *p)
+{
+        return p->isolation && strcmp(p->isolation, "process") == 0;
 }
 
 static int bring_up_hooks(struct host *h, const struct config *config, const struct host_options *options,
@@ -86,7 +92,7 @@ static int bring_up_hooks(struct host *h, const struct config *config, const str
                 struct cringle_err why = CRINGLE_ERR_INIT;
                 struct instance *in = NULL;
 
-                if (bring_up(h, kind_of(CRINGLE_HOOK), config, &p->plugin, options, &in, &why) < 0) {
+                if (bring_up(h, kind_of(CRINGLE_HOOK), config, &p->plugin, is_isolated(p), options, &in, &why) < 0) {
                         if (p->fail)
                                 return err_set(err, why.code, "%s", why.text);
                         log_warning("%s, going on without it", why.text);
@@ -277,6 +283,9 @@ static int plan_hooks(struct host *h, const struct config *fresh, struct plan *p
                                 return -1;
                         continue;
                 }
+                if (in->isolated != is_isolated(p) &&
+                    needs_restart(restart, k, p->plugin.name, "to run in another process", err) < 0)
+                        return -1;
                 if (plan_settings(plan, in, fresh, &p->plugin, restart, err) < 0)
                         return -1;
                 if (in->fail != p->fail || in->timeout != p->timeout)

@@ -130,4 +130,11 @@ void host_list(struct host *h, void (*fn)(void *data, const struct host_info *in
  */
 int host_probe_main(char *const argv[]);
 
+/*
+ * The child's half of `isolation: process`, for `cringled --host-plugin FILE NAME`: hold
+ * the hook NAME of FILE for the agent at the other end of the socket that is fd 3.  @argv
+ * ends with NULL and begins with FILE.  Returns the exit status of the program.
+ */
+int host_plugin_main(char *const argv[]);
+
 AUTO_DEFINE(host, host_free)

@@ -171,6 +171,7 @@ struct instance *instance_free(struct instance *in)
                 return NULL;
 
         take_down(in);
+        apart_free(in->apart);
         map_done(&in->counters, free);
         settings_free(in->settings);
         free(in->ops);
@@ -229,6 +230,21 @@ static int find_builtin(struct instance *in, const struct host_options *options,
         return 0;
 }
 
+struct apart *apart_of(const struct cringle_host *host)
+{
+        return instance_of(host)->apart;
+}
+
+/* The file was probed; from here on only its own process loads it. */
+static int find_apart(struct instance *in, const struct host_options *options, struct cringle_err *err)
+{
+        if (apart_new(options->prober, in->file, in->name, options->probe_timeout, &in->apart, err) < 0)
+                return -1;
+        in->factory = apart_factory(in->apart);
+        in->version = strdup(apart_version(in->apart));
+        return in->version ? 0 : err_oom(err);
+}
+
 static int find_plugin(struct instance *in, const struct config *config, const struct host_options *options,
                        struct cringle_err *err)
 {
@@ -242,9 +258,13 @@ static int find_plugin(struct instance *in, const struct config *config, const s
                         return -1;
                 if (load_probe(options->prober, options->probe_timeout, in->file, in->kind, in->name, err) < 0)
                         return -1;
+                if (in->isolated)
+                        return find_apart(in, options, err);
                 if (load_open(in->file, &p, err) < 0)
                         return -1;
         }
+        if (in->isolated)
+                return err_set(err, CRINGLE_E_INVALID, "it is built in and cannot run in a process of its own");
 
         in->version = strdup(p->version);
         if (!in->version)

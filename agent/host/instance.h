@@ -14,6 +14,7 @@
 
 #include "agent/base/map.h"
 #include "agent/base/own.h"
+#include "agent/host/apart.h"
 #include "agent/host/host.h"
 #include "agent/host/kind.h"
 
@@ -31,6 +32,8 @@ struct instance {
         void *ops;                      /* its operations, full-size */
         void *table;                    /* what callers see; their `self` is this struct */
         bool created, in_use;
+        bool isolated;                  /* hooks: to run in a process of its own */
+        struct apart *apart;            /* that process */
         char *message;                  /* why it was refused */
 
         atomic_uint_least64_t calls, failures, slow;

@@ -63,7 +63,7 @@ static void the_configurations_are_valid(void **state)
                 free(path);
         }
         assert_int_equal(declared, 2);
-        assert_int_equal(plugins, 7);
+        assert_int_equal(plugins, 8);
 }
 
 static void the_hook_files_are_in_force(void **state)
