@@ -14,6 +14,7 @@
 #include "agent/base/str.h"
 #include "config/config.h"
 #include "config/schema.h"
+#include "config/template.h"
 
 /* The documents laid over each other; their nodes are all in the tree of the first that has any. */
 struct layers {
@@ -132,11 +133,36 @@ static void check_registries(const struct config *c, const struct yaml_node *roo
         }
 }
 
+/* Names of places in the list @key of a declared hook. */
+static void check_places(const struct yaml_node *hook, const char *key, struct yaml_complaints *complaints)
+{
+        const struct yaml_node *list = yaml_get(hook, key);
+
+        for (const struct yaml_node *e = list && list->kind == YAML_LIST ? list->first : NULL; e; e = e->next) {
+                struct cringle_err why = CRINGLE_ERR_INIT;
+                const char *equals = e->kind == YAML_SCALAR ? strchr(e->text, '=') : NULL, *place;
+
+                if (e->kind != YAML_SCALAR)
+                        continue;
+                place = strstr(e->text, "{{");
+                if (template_check(e->text, &why) < 0)
+                        yaml_complain(complaints, e, "%s: %s", key, why.text);
+                else if (place && strcmp(key, "env") == 0 && (!equals || place < equals))
+                        yaml_complain(complaints, e, "env: '%.100s': the name of a variable must be in plain words", e->text);
+        }
+}
+
 static void check_hooks(const struct config *c, const struct yaml_node *root, struct yaml_complaints *complaints)
 {
         const struct yaml_node *hooks = yaml_get(root, "hooks");
         const struct yaml_node *node = yaml_get(hooks, "declared");
 
+        for (const struct yaml_node *m = node && node->kind == YAML_LIST ? node->first : NULL; m; m = m->next) {
+                if (m->kind != YAML_MAP)
+                        continue;
+                check_places(m, "args", complaints);
+                check_places(m, "env", complaints);
+        }
         for (size_t i = 0; i < c->hooks.n_yaml; i++)
                 for (size_t j = 0; j < i; j++)
                         if (c->hooks.yaml[i].name && str_equal(c->hooks.yaml[i].name, c->hooks.yaml[j].name))

@@ -59,8 +59,8 @@ struct config_hook {
         char *name;
         char *stage;                    /* "prestart" ... "poststop" */
         char *path;                     /* absolute */
-        char **args;                    /* argv after argv[0], which is path */
-        char **env;
+        char **args;                    /* argv after argv[0], which is path; with places, see config/template.h */
+        char **env;                     /* the same in values */
         int64_t timeout;                /* nanoseconds; 0: the default */
         bool fail;
         /* Conditions, and-ed; POSIX extended regular expressions; absent ones hold. */
@@ -68,6 +68,9 @@ struct config_hook {
         char **when_namespaces;
         char **when_images;
         char **when_commands;
+        struct cringle_pair *when_labels;
+        char **when_pods, **when_containers, **when_handlers, **when_devices;
+        bool when_bind_mounts;
         char *origin;                   /* file:line, for messages */
 };
 

@@ -124,6 +124,16 @@ static const struct key when[] = {
           .help = "One must match the image as the container names it." },
         { "commands", KEY_REGEXES, OF(config_hook, when_commands),
           .help = "One must match the first word of the container's command." },
+        { "labels", KEY_REGEX_PAIRS, OF(config_hook, when_labels),
+          .help = "Each entry must match a label of the pod: expression for its key, expression for its value." },
+        { "pods", KEY_REGEXES, OF(config_hook, when_pods), .help = "One must match the pod's name." },
+        { "containers", KEY_REGEXES, OF(config_hook, when_containers), .help = "One must match the container's name." },
+        { "handlers", KEY_REGEXES, OF(config_hook, when_handlers),
+          .help = "One must match the runtime handler; the default one is empty." },
+        { "devices", KEY_REGEXES, OF(config_hook, when_devices),
+          .help = "One must match a device that the kubelet asks for: its path on the node, or its CDI name." },
+        { "bind_mounts", KEY_BOOL, OF(config_hook, when_bind_mounts), .fallback = "false",
+          .help = "true: the kubelet must ask for a mount of the node's files." },
         END
 };
 
@@ -133,8 +143,8 @@ static const struct key declared[] = {
           .help = "When it runs, as in the OCI runtime specification." },
         { "path", KEY_PATH, OF(config_hook, path), .flags = KEY_REQUIRED,
           .help = "The program; in the container for startContainer, else on the node." },
-        { "args", KEY_STRINGS, OF(config_hook, args), .help = "Its arguments, after its name." },
-        { "env", KEY_STRINGS, OF(config_hook, env), .help = "Its environment, NAME=VALUE." },
+        { "args", KEY_STRINGS, OF(config_hook, args), .help = "Its arguments, after its name; {{pod.name}} and the like are filled in." },
+        { "env", KEY_STRINGS, OF(config_hook, env), .help = "Its environment, NAME=VALUE; {{pod.name}} and the like are filled in." },
         { "timeout", KEY_DURATION, OF(config_hook, timeout), .min = SECOND / 1000, .max = HOUR,
           .shown = "hooks.timeout", .help = "Killed after so long." },
         { "failure", KEY_POLICY, OF(config_hook, fail), .fallback = "fail",

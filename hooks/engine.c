@@ -10,6 +10,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/base/str.h"
+#include "config/template.h"
 #include "hooks/adjust.h"
 #include "hooks/cdi.h"
 #include "hooks/diff.h"
@@ -50,6 +51,15 @@ static int64_t whole_seconds(int64_t nsec)
         return (nsec + NSEC_PER_SEC - 1) / NSEC_PER_SEC;
 }
 
+static bool has_places(char *const *list)
+{
+        for (; list && *list; list++)
+                if (template_has_places(*list))
+                        return true;
+
+        return false;
+}
+
 /* A hook of the YAML as a rule; without any condition it is for every container. */
 static int rule_of_config(const struct config_hook *from, struct rule *r, struct cringle_err *err)
 {
@@ -73,12 +83,23 @@ static int rule_of_config(const struct config_hook *from, struct rule *r, struct
         for (const struct cringle_pair *p = from->when_annotations; p && p->key; p++)
                 if (patterns_add(&r->annotation_keys, p->key, err) < 0 || patterns_add(&r->annotation_values, p->value, err) < 0)
                         return -1;
+        for (const struct cringle_pair *p = from->when_labels; p && p->key; p++)
+                if (patterns_add(&r->label_keys, p->key, err) < 0 || patterns_add(&r->label_values, p->value, err) < 0)
+                        return -1;
+        if (copy_patterns(&r->pods, from->when_pods, err) < 0 || copy_patterns(&r->containers, from->when_containers, err) < 0 ||
+            copy_patterns(&r->handlers, from->when_handlers, err) < 0 ||
+            copy_patterns(&r->devices, from->when_devices, err) < 0)
+                return -1;
+        if (from->when_bind_mounts)
+                r->has_bind_mounts = 1;
         if (copy_patterns(&r->namespaces, from->when_namespaces, err) < 0 ||
             copy_patterns(&r->images, from->when_images, err) < 0 ||
             copy_patterns(&r->commands, from->when_commands, err) < 0)
                 return -1;
-        if (!r->annotation_values.n && !r->namespaces.n && !r->images.n && !r->commands.n)
+        if (!r->annotation_values.n && !r->namespaces.n && !r->images.n && !r->commands.n && !r->label_values.n &&
+            !r->pods.n && !r->containers.n && !r->handlers.n && !r->devices.n && !from->when_bind_mounts)
                 r->always = 1;
+        r->has_places = has_places(r->args + 1) || has_places(r->env);
         return 0;
 }
 
@@ -472,14 +493,85 @@ static int add_cdi_devices(struct hooks *h, const struct hooks_subject *s, struc
         return tell_step(rehearsal, step, adjust->spec, err);
 }
 
-/* The pod's annotations as pairs; the caller's, their strings borrowed. */
-static struct cringle_pair *annotations_of(const Cri__PodSandboxConfig *pod)
+/* The CRI's pairs as ours; the caller's, their strings borrowed. */
+static struct cringle_pair *pairs_of(Cri__Pair *const *pairs, size_t n)
 {
-        struct cringle_pair *list = calloc(pod->n_annotations + 1, sizeof *list);
+        struct cringle_pair *list = calloc(n + 1, sizeof *list);
 
-        for (size_t i = 0; list && i < pod->n_annotations; i++)
-                list[i] = (struct cringle_pair) { pod->annotations[i]->key, pod->annotations[i]->value };
+        for (size_t i = 0; list && i < n; i++)
+                list[i] = (struct cringle_pair) { pairs[i]->key, pairs[i]->value };
         return list;
+}
+
+/* What the kubelet asks for by path or by CDI name. */
+static int devices_of(const Cri__ContainerConfig *c, char ***ret, struct cringle_err *err)
+{
+        for (size_t i = 0; i < c->n_devices; i++)
+                if (strv_add(ret, c->devices[i]->host_path, err) < 0)
+                        return -1;
+        return cdi_wanted(c, NULL, ret, err);
+}
+
+static const char *pair_value(const struct cringle_pair *list, const char *key)
+{
+        for (; list->key; list++)
+                if (strcmp(list->key, key) == 0)
+                        return list->value;
+
+        return NULL;
+}
+
+/* Who stands behind a template's names. */
+struct places {
+        const struct hooks_subject *subject;
+        const struct rule_subject *rule;
+};
+
+static const char *place_value(void *data, const char *name)
+{
+        const struct places *p = data;
+
+        if (str_starts(name, "pod.labels."))
+                return pair_value(p->rule->labels, name + strlen("pod.labels."));
+        if (str_starts(name, "pod.annotations."))
+                return pair_value(p->rule->annotations, name + strlen("pod.annotations."));
+        return strcmp(name, "pod.name") == 0        ? p->rule->pod :
+               strcmp(name, "pod.namespace") == 0   ? p->rule->space :
+               strcmp(name, "pod.uid") == 0         ? p->subject->pod->metadata->uid :
+               strcmp(name, "pod.id") == 0          ? p->subject->pod_id :
+               strcmp(name, "container.name") == 0  ? p->rule->container :
+               strcmp(name, "container.id") == 0    ? p->subject->container_id :
+               strcmp(name, "container.image") == 0 ? p->rule->image :
+                                                      p->rule->handler;
+}
+
+static int fill_list(char *const *list, const struct places *places, char ***ret, struct cringle_err *err)
+{
+        for (; list && *list; list++) {
+                auto_buf text = BUF_INIT;
+
+                if (template_fill(*list, place_value, (void *) places, &text, err) < 0 ||
+                    strv_add(ret, text.data ? text.data : "", err) < 0)
+                        return -1;
+        }
+        return 0;
+}
+
+/* rule_add_to() with places filled in. */
+static int add_filled(const struct rule *r, const struct places *places, struct json_object *spec, int64_t timeout,
+                      struct cringle_err *err)
+{
+        struct rule filled = *r;
+        auto_strv args = NULL;
+        auto_strv env = NULL;
+
+        if (!r->has_places)
+                return rule_add_to(r, spec, timeout, err);
+        if (strv_add(&args, r->args[0], err) < 0 || fill_list(r->args + 1, places, &args, err) < 0 || fill_list(r->env, places, &env, err) < 0)
+                return -1;
+        filled.args = args;
+        filled.env = env;
+        return rule_add_to(&filled, spec, timeout, err);
 }
 
 /* Mounts of the node's files that the kubelet asked for; an image's are none. */
@@ -504,14 +596,16 @@ static int tell_rule(struct rehearsal *rehearsal, const struct rule *r, const ch
         return tell_step(rehearsal, step, spec, err);
 }
 
-static int add_matching(struct hooks *h, struct rules *rules, const char *source, const struct rule_subject *s,
+static int add_matching(struct hooks *h, struct rules *rules, const char *source, const struct places *places,
                         struct json_object *spec, struct rehearsal *rehearsal, struct cringle_err *err)
 {
+        const struct rule_subject *s = places->rule;
+
         for (size_t i = 0; i < rules->n; i++) {
                 struct rule *r = &rules->list[i];
 
                 if (rule_matches(r, s)) {
-                        if (rule_add_to(r, spec, h->timeout, err) < 0)
+                        if (add_filled(r, places, spec, h->timeout, err) < 0)
                                 return -1;
                         r->matches += !rehearsal;
                 }
@@ -526,13 +620,18 @@ static int run_pipeline(struct hooks *h, const struct hooks_subject *subject, st
                         struct rehearsal *rehearsal, const struct cringle_call *call, struct cringle_err *err)
 {
         struct adjust adjust = ADJUST_INIT(spec, 0);
-        auto_free struct cringle_pair *annotations = annotations_of(subject->pod);
+        auto_free struct cringle_pair *annotations = pairs_of(subject->pod->annotations, subject->pod->n_annotations);
+        auto_free struct cringle_pair *labels = pairs_of(subject->pod->labels, subject->pod->n_labels);
         auto_strv args = NULL;
+        auto_strv devices = NULL;
+        struct places places = { .subject = subject };
         struct rule_subject s;
         int r;
 
-        if (!annotations)
+        if (!annotations || !labels)
                 return err_oom(err);
+        if (devices_of(subject->container, &devices, err) < 0)
+                return -1;
         pthread_mutex_lock(&h->lock);
         adjust.timeout = h->timeout;
         pthread_mutex_unlock(&h->lock);
@@ -552,11 +651,17 @@ static int run_pipeline(struct hooks *h, const struct hooks_subject *subject, st
                 .space = subject->pod->metadata->namespace_,
                 .image = event_image(subject->container),
                 .has_bind_mounts = has_bind_mounts(subject->container),
+                .labels = labels,
+                .pod = subject->pod->metadata->name,
+                .container = subject->container->metadata->name,
+                .handler = subject->handler ? subject->handler : "",
+                .devices = (const char *const *) devices,
         };
+        places.rule = &s;
         pthread_mutex_lock(&h->lock);
         look_at_dirs(h);
-        r = add_matching(h, &h->files, "hooks.d", &s, spec, rehearsal, err) < 0 ||
-            add_matching(h, &h->yaml, "yaml", &s, spec, rehearsal, err) < 0 ? -1 : 0;
+        r = add_matching(h, &h->files, "hooks.d", &places, spec, rehearsal, err) < 0 ||
+            add_matching(h, &h->yaml, "yaml", &places, spec, rehearsal, err) < 0 ? -1 : 0;
         pthread_mutex_unlock(&h->lock);
         return r;
 }

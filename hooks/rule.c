@@ -111,16 +111,36 @@ void patterns_done(struct patterns *p)
         strv_free(p->texts);
 }
 
-/* Whether some annotation fits the pair of patterns number @i. */
-static bool annotation_fits(const struct rule *r, size_t i, const struct cringle_pair *annotations)
+/* Whether some pair of @list fits the pair of patterns number @i; no patterns for keys: any key. */
+static bool pair_fits(const struct patterns *keys, const struct patterns *values, size_t i, const struct cringle_pair *list)
 {
-        for (const struct cringle_pair *a = annotations; a && a->key; a++) {
-                if (r->annotation_keys.n && regexec(&r->annotation_keys.compiled[i], a->key, 0, NULL, 0) != 0)
+        for (const struct cringle_pair *a = list; a && a->key; a++) {
+                if (keys->n && regexec(&keys->compiled[i], a->key, 0, NULL, 0) != 0)
                         continue;
-                if (regexec(&r->annotation_values.compiled[i], a->value, 0, NULL, 0) == 0)
+                if (regexec(&values->compiled[i], a->value, 0, NULL, 0) == 0)
                         return true;
         }
         return false;
+}
+
+static bool annotation_fits(const struct rule *r, size_t i, const struct cringle_pair *annotations)
+{
+        return pair_fits(&r->annotation_keys, &r->annotation_values, i, annotations);
+}
+
+/* No pattern holds for everything. */
+static bool text_fits(const struct patterns *p, const char *value)
+{
+        return !p->n || patterns_match(p, value);
+}
+
+static bool devices_fit(const struct rule *r, const char *const *devices)
+{
+        for (; devices && *devices; devices++)
+                if (patterns_match(&r->devices, *devices))
+                        return true;
+
+        return !r->devices.n;
 }
 
 /* hooks.d 0.1.0: any condition that holds is enough. */
@@ -139,7 +159,8 @@ static bool any_holds(const struct rule *r, const struct rule_subject *s)
 static bool all_hold(const struct rule *r, const struct rule_subject *s)
 {
         bool said = r->always == 1 || r->has_bind_mounts == 1 || r->annotation_values.n || r->commands.n ||
-                    r->namespaces.n || r->images.n;
+                    r->namespaces.n || r->images.n || r->label_values.n || r->pods.n || r->containers.n || r->handlers.n ||
+                    r->devices.n;
 
         if (!said || r->always == 0 || r->has_bind_mounts == 0)
                 return false;
@@ -148,12 +169,13 @@ static bool all_hold(const struct rule *r, const struct rule_subject *s)
         for (size_t i = 0; i < r->annotation_values.n; i++)
                 if (!annotation_fits(r, i, s->annotations))
                         return false;
-        if (r->namespaces.n && !patterns_match(&r->namespaces, s->space))
-                return false;
-        if (r->images.n && !patterns_match(&r->images, s->image))
-                return false;
+        for (size_t i = 0; i < r->label_values.n; i++)
+                if (!pair_fits(&r->label_keys, &r->label_values, i, s->labels))
+                        return false;
 
-        return !r->commands.n || patterns_match(&r->commands, s->command);
+        return text_fits(&r->namespaces, s->space) && text_fits(&r->images, s->image) && text_fits(&r->pods, s->pod) &&
+               text_fits(&r->containers, s->container) && text_fits(&r->handlers, s->handler) &&
+               devices_fit(r, s->devices) && text_fits(&r->commands, s->command);
 }
 
 bool rule_matches(const struct rule *r, const struct rule_subject *s)
@@ -212,6 +234,12 @@ int rule_describe(const struct rule *r, struct buf *b, struct cringle_err *err)
                 if (buf_printf(b, err, "%sannotation %s=%s", b->len ? ", " : "",
                                r->annotation_keys.n ? r->annotation_keys.texts[i] : ".*", r->annotation_values.texts[i]) < 0)
                         return -1;
+        for (size_t i = 0; i < r->label_values.n; i++)
+                if (buf_printf(b, err, "%slabel %s=%s", b->len ? ", " : "", r->label_keys.texts[i], r->label_values.texts[i]) < 0)
+                        return -1;
+        if (describe_list(b, "pod ", &r->pods, err) < 0 || describe_list(b, "container ", &r->containers, err) < 0 ||
+            describe_list(b, "handler ", &r->handlers, err) < 0 || describe_list(b, "device ", &r->devices, err) < 0)
+                return -1;
         if (describe_list(b, "namespace ", &r->namespaces, err) < 0 || describe_list(b, "image ", &r->images, err) < 0 ||
             describe_list(b, "command ", &r->commands, err) < 0)
                 return -1;
@@ -252,6 +280,19 @@ int rule_explain(const struct rule *r, const struct rule_subject *s, struct buf 
                 if (!text || explain_one(b, annotation_fits(r, i, s->annotations), err, "annotation ", text, NULL) < 0)
                         return -1;
         }
+        for (size_t i = 0; i < r->label_values.n; i++) {
+                auto_free char *text = str_printf(err, "%s=%s", r->label_keys.texts[i], r->label_values.texts[i]);
+
+                if (!text || explain_one(b, pair_fits(&r->label_keys, &r->label_values, i, s->labels), err, "label ", text, NULL) < 0)
+                        return -1;
+        }
+        for (size_t i = 0; i < r->devices.n; i++)       /* one of them is enough */
+                if (explain_one(b, devices_fit(r, s->devices), err, "device ", r->devices.texts[i], NULL) < 0)
+                        return -1;
+        if (explain_list(b, "pod ", &r->pods, s->pod, err) < 0 ||
+            explain_list(b, "container ", &r->containers, s->container, err) < 0 ||
+            explain_list(b, "handler ", &r->handlers, s->handler, err) < 0)
+                return -1;
         if (explain_list(b, "namespace ", &r->namespaces, s->space, err) < 0 ||
             explain_list(b, "image ", &r->images, s->image, err) < 0 ||
             explain_list(b, "command ", &r->commands, s->command, err) < 0)
@@ -272,6 +313,12 @@ void rule_done(struct rule *r)
         patterns_done(&r->commands);
         patterns_done(&r->namespaces);
         patterns_done(&r->images);
+        patterns_done(&r->label_keys);
+        patterns_done(&r->label_values);
+        patterns_done(&r->pods);
+        patterns_done(&r->containers);
+        patterns_done(&r->handlers);
+        patterns_done(&r->devices);
 }
 
 struct rule *rules_add(struct rules *rules, struct cringle_err *err)

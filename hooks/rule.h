@@ -56,7 +56,9 @@ struct rule {
         int always;                     /* -1: not said; 0 never matches */
         int has_bind_mounts;            /* -1: not said; 0 never matches */
         struct patterns annotation_keys, annotation_values;     /* pairs; keys empty in 0.1.0: any key */
-        struct patterns commands, namespaces, images;
+        struct patterns label_keys, label_values;       /* pairs */
+        struct patterns commands, namespaces, images, pods, containers, handlers, devices;
+        bool has_places;                /* in args after argv[0], or env: see config/template.h */
 
         uint64_t matches;
 };
@@ -67,6 +69,9 @@ struct rule_subject {
         const char *command;            /* process.args[0] */
         const char *space;
         const char *image;
+        const struct cringle_pair *labels;              /* the same */
+        const char *pod, *container, *handler;
+        const char *const *devices;     /* the kubelet asked for: paths on the node and CDI names */
         bool has_bind_mounts;           /* the kubelet asked for some */
 };
 

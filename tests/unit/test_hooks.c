@@ -835,6 +835,66 @@ static void a_hook_asks_for_a_device(void **state)
         adjust(f);
 }
 
+static void the_yaml_has_more_conditions(void **state)
+{
+        static const struct { const char *when; bool holds; } cases[] = {
+                { "labels: {'^tier$': '^front$'}", true },
+                { "labels: {'^tier$': '^back$'}", false },
+                { "labels: {'^tier$': front, colour: red}", false },
+                { "pods: ['^db', '^web']", true },
+                { "pods: ['^db']", false },
+                { "containers: ['^nginx$']", true },
+                { "containers: ['^ginx$']", false },
+                { "handlers: ['^fast$']", true },
+                { "handlers: ['^$']", false },
+                { "devices: ['^/dev/fuse$']", true },
+                { "devices: ['^acme.com/gpu=']", true },
+                { "devices: ['^/dev/kvm$', '^other']", false },
+                { "bind_mounts: true", false },
+                { "bind_mounts: false, pods: [web]", true },
+                { "pods: [web], containers: [mysql]", false },
+        };
+        struct fixture *f = *state;
+        Cri__Device device = CRI__DEVICE__INIT, *devices[] = { &device };
+        Cri__Pair wish = CRI__PAIR__INIT, *wishes[] = { &wish };
+        auto_free char *cdi = str_printf(NULL, "  timeout: 1s\ncdi: {dirs: [%s]}\n", f->hooks_d);
+
+        put(f->hooks_d, "gpu.yaml", "cdiVersion: 0.5.0\nkind: acme.com/gpu\ndevices:\n- name: a\n  containerEdits: {env: [G=1]}\n");
+        device.host_path = (char *) "/dev/fuse";
+        wish.key = (char *) "cdi.k8s.io/x";
+        wish.value = (char *) "acme.com/gpu=a";
+        container.n_devices = 1;
+        container.devices = devices;
+        container.annotations = wishes;
+        begin(f, cdi);
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+                auto_free char *text = str_printf(NULL, "hooks:\n  dirs: [%s]\n  declared: [{name: a, stage: poststop, path: /a, "
+                                                  "when: {%s}}]\ncdi: {dirs: [%s]}\n", f->hooks_d, cases[i].when, f->hooks_d);
+                auto_of(config) c = load(f, text);
+
+                json_object_object_del(f->spec, "hooks");
+                assert_ok(hooks_reload(f->hooks, c, &f->err), &f->err);
+                adjust(f);
+                if ((json_object_object_get(f->spec, "hooks") != NULL) != cases[i].holds)
+                        fail_msg("%s: want %d", cases[i].when, cases[i].holds);
+        }
+        container.n_devices = 0;
+}
+
+static void places_are_filled_in_and_stay_one_word(void **state)
+{
+        struct fixture *f = *state;
+
+        pod_label.value = (char *) "a b; {{pod.uid}} $(x)";
+        begin(f, "  declared: [{name: a, stage: poststop, path: '/a{{', args: ['--pod={{pod.namespace}}/{{ pod.name }}', "
+                 "'{{pod.labels.tier}}', '{{pod.annotations.none}}', plain], env: ['ID={{pod.id}}.{{container.id}}', "
+                 "'WHO={{container.name}} {{container.image}} {{handler}} {{pod.uid}}']}]\n");
+        adjust(f);
+        assert_spec(f, "hooks/poststop",
+                    "[{\"path\":\"/a{{\",\"args\":[\"/a{{\",\"--pod=shop/web-1\",\"a b; {{pod.uid}} $(x)\",\"\",\"plain\"],"
+                    "\"env\":[\"ID=p1.c1\",\"WHO=nginx docker.io/library/nginx:1 fast uid-1\"],\"timeout\":10}]");
+}
+
 static void append_step(void *data, const struct hooks_step *step)
 {
         buf_printf(data, NULL, "%s %s %s: %s\n", step->matches ? "*" : "-", step->source, step->name, step->why);
@@ -917,5 +977,7 @@ UNIT_MAIN(
         TEST(files_come_and_go_without_a_restart),
         TEST(a_program_may_come_after_the_file_that_names_it),
         TEST(a_reload_takes_over_all_or_nothing),
+        TEST(the_yaml_has_more_conditions),
+        TEST(places_are_filled_in_and_stay_one_word),
         TEST(a_rehearsal_tells_of_each_hook_and_counts_nothing),
         TEST(the_list_shows_all_sources_with_errors_and_counts))
