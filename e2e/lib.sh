@@ -19,7 +19,8 @@
 #
 # Environment: CRINGLE_BUILD (default build/rel), the build tree whose programs are
 # tested; CRINGLE_CACHE (default .cache), what is slow to make, kept between runs;
-# E2E_KEEP=1, leave the scratch directory and logs in place.
+# E2E_KEEP=1, leave the scratch directory and logs in place; E2E_PATIENCE (default 1), what
+# time limits are multiplied by, for a machine that is slow.
 
 set -euo pipefail
 
@@ -27,6 +28,7 @@ E2E_DIR=$(cd "${BASH_SOURCE[0]%/*}" && pwd)
 E2E_TOP=${E2E_DIR%/*}
 E2E_CACHE=${CRINGLE_CACHE:-$E2E_TOP/.cache}
 E2E_BUILD=${CRINGLE_BUILD:-$E2E_TOP/build/rel}
+E2E_PATIENCE=${E2E_PATIENCE:-1}
 mkdir -p "$E2E_CACHE"
 
 # ---- scratch directory and clean-up ----------------------------------------------
@@ -87,14 +89,14 @@ stop_pid() {
         local pid=$1 i
 
         kill -s "${2:-TERM}" "$pid" 2>/dev/null || true
-        for ((i = 0; i < 100; i++)); do
+        for ((i = 0; i < 100 * E2E_PATIENCE; i++)); do
                 if ! kill -0 "$pid" 2>/dev/null || [[ $(process_state "$pid") == Z ]]; then
                         wait "$pid" 2>/dev/null || true
                         return 0
                 fi
                 sleep 0.1
         done
-        echo "# process $pid ignored SIG${2:-TERM} for 10 s; killing it" >&2
+        echo "# process $pid ignored SIG${2:-TERM} for $((10 * E2E_PATIENCE)) s; killing it" >&2
         kill -s KILL "$pid" 2>/dev/null || true
         wait "$pid" 2>/dev/null || true
         return 1
@@ -170,7 +172,7 @@ agent_log_tail() {
 }
 
 eventually() {
-        local deadline=$((SECONDS + $1))
+        local deadline=$((SECONDS + $1 * E2E_PATIENCE))
 
         shift
         until "$@" >/dev/null 2>&1; do
@@ -418,7 +420,7 @@ agent_start() {
         fi
         "$AGENT_PROGRAM" --config "$E2E_TMP/etc/config.yaml" >>"$E2E_TMP/agent.log" 2>&1 &
         AGENT_PID=$!
-        if ! agent_answers 10; then
+        if ! agent_answers $((10 * E2E_PATIENCE)); then
                 echo "# the agent does not answer on $SOCKET; its log ends:" >&2
                 tail -n 20 "$E2E_TMP/agent.log" >&2
                 return 1
@@ -481,7 +483,7 @@ cringle() {
 }
 
 crictl() {
-        "$(cri_tool crictl)" --config /dev/null --timeout 60s \
+        "$(cri_tool crictl)" --config /dev/null --timeout $((60 * E2E_PATIENCE))s \
                 --runtime-endpoint "unix://$SOCKET" --image-endpoint "unix://$SOCKET" "$@"
 }
 
@@ -575,5 +577,5 @@ leaks_begin() {
 
 leaks_none() {
         E2E_LEAKS+=(--agent "${AGENT_PID:-0}")
-        check "$1" "$E2E_DIR/leaks" diff "$E2E_TMP/leaks" "${E2E_LEAKS[@]}"
+        check "$1" "$E2E_DIR/leaks" diff "$E2E_TMP/leaks" --settle $((3 * E2E_PATIENCE)) "${E2E_LEAKS[@]}"
 }
