@@ -60,6 +60,10 @@ HANDLER(cri_stream_container_stats);
 HANDLER(cri_stream_pod_sandbox_stats);
 HANDLER(cri_get_container_events);
 
+HANDLER(cri_list_metric_descriptors);
+HANDLER(cri_list_pod_sandbox_metrics);
+HANDLER(cri_stream_pod_sandbox_metrics);
+
 HANDLER(cri_list_images);
 HANDLER(cri_image_status);
 HANDLER(cri_pull_image);

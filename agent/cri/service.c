@@ -34,6 +34,10 @@ static const struct rpc_handler runtime[] = {
         { "StreamPodSandboxStats", cri_stream_pod_sandbox_stats },
         { "GetContainerEvents", cri_get_container_events },
 
+        { "ListMetricDescriptors", cri_list_metric_descriptors },
+        { "ListPodSandboxMetrics", cri_list_pod_sandbox_metrics },
+        { "StreamPodSandboxMetrics", cri_stream_pod_sandbox_metrics },
+
         { "UpdateContainerResources", cri_update_container_resources },
         { "UpdatePodSandboxResources", cri_update_pod_sandbox_resources },
 

@@ -129,6 +129,10 @@ int pods_sandbox_stats(struct pods *pods, const char *id, pods_message_fn fn, vo
 void pods_list_sandbox_stats(struct pods *pods, const Cri__PodSandboxStatsFilter *filter, pods_message_fn fn,
                              void *data);
 
+/* Metrics, likewise; the descriptors are the same for ever, and answered from memory. */
+void pods_metric_descriptors(pods_message_fn fn, void *data);
+void pods_list_metrics(struct pods *pods, pods_message_fn fn, void *data);
+
 struct pods_count {
         uint32_t pods, containers;
 };

@@ -56,6 +56,28 @@ sent=$(pod_stat .network.defaultInterface.txBytes.value)
 crictl exec --sync "$hoarder" sh -c 'gate=$(ip route | sed -n "s/default via \([^ ]*\).*/\1/p"); ping -c 3 -i 0.2 -s 1000 "$gate"' >/dev/null
 check "what went over it is counted" within 3000 1000000 $(($(pod_stat .network.defaultInterface.txBytes.value) - sent))
 
+crictl metricsp --output json >"$E2E_TMP/metrics"
+# metric ID NAME: of a container.
+metric() {
+        jq -r --arg id "$1" --arg name "container_$2" \
+                '.podMetrics[].containerMetrics[] | select(.containerId == $id) | .metrics[] | select(.name == $name) | .value.value // "0"' \
+                "$E2E_TMP/metrics" | head -n 1
+}
+check "metrics: CPU time in seconds" within 1 60 "$(metric "$burner" cpu_usage_seconds_total)"
+check "metrics: the quota was used up" within 1 1000 "$(metric "$burner" cpu_cfs_throttled_periods_total)"
+check "metrics: memory at most" within 16000000 134217728 "$(metric "$hoarder" memory_max_usage_bytes)"
+check "metrics: processes" within 2 2 "$(metric "$hoarder" processes)"
+check "metrics: open files" within 3 60 "$(metric "$hoarder" file_descriptors)"
+check "metrics: the limit" same "$(metric "$burner" spec_memory_limit_bytes)" 134217728
+check "metrics: when it was started" within $(($(date +%s) - 120)) "$(date +%s)" "$(metric "$burner" start_time_seconds)"
+check "metrics: what went over the network" \
+        within 3000 1000000 "$(jq -r '.podMetrics[].metrics[] | select(.name == "container_network_transmit_bytes_total") | .value.value' "$E2E_TMP/metrics" | head -n 1)"
+# Of the names a kubelet knows, those of cgroup v2 and of hardware that is not everywhere may be without a value.
+check "metrics: no name is without a value" same \
+        "$(jq -r '.descriptors[].name' <(crictl metricdescs --output json) | sort -u | comm -23 - \
+                <(jq -r '.podMetrics[] | (.metrics, .containerMetrics[].metrics)[].name' "$E2E_TMP/metrics" | sort -u) |
+                grep -Ev '_(pressure|hugetlb|blkio|fs_(reads|writes))_' || true)" ""
+
 # limit_is V1FILE V2FILE VALUE [V2VALUE]: as the kernel has it for the burner.
 limit_is() {
         local top

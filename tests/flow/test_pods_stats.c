@@ -173,6 +173,73 @@ static void what_is_not_there_is_said(void **state)
         assert_code(CRINGLE_E_PRECONDITION, ask_pod_stats(f, pod, NULL));
 }
 
+static const Cri__MetricDescriptor *descriptor(const Cri__ListMetricDescriptorsResponse *all, const char *name)
+{
+        for (size_t i = 0; i < all->n_descriptors; i++)
+                if (str_equal(all->descriptors[i]->name, name))
+                        return all->descriptors[i];
+
+        fail_msg("no descriptor of %s", name);
+        return NULL;
+}
+
+static void check_metric(const Cri__ListMetricDescriptorsResponse *all, const Cri__Metric *m)
+{
+        assert_int_equal(m->n_label_values, descriptor(all, m->name)->n_label_keys);
+        assert_non_null(m->value);
+        assert_true(m->timestamp > 0);
+}
+
+static const Cri__Metric *metric(const Cri__ContainerMetrics *of, const char *name)
+{
+        for (size_t i = 0; i < of->n_metrics; i++)
+                if (str_equal(of->metrics[i]->name, name))
+                        return of->metrics[i];
+
+        fail_msg("no %s", name);
+        return NULL;
+}
+
+static void metrics_are_as_they_are_described(void **state)
+{
+        struct flow *f = *state;
+        Cri__ListMetricDescriptorsRequest which = CRI__LIST_METRIC_DESCRIPTORS_REQUEST__INIT;
+        Cri__ListPodSandboxMetricsRequest request = CRI__LIST_POD_SANDBOX_METRICS_REQUEST__INIT;
+        Cri__ListMetricDescriptorsResponse *all;
+        Cri__ListPodSandboxMetricsResponse *reply;
+        const Cri__ContainerMetrics *of;
+        const Cri__Metric *m;
+        id_text pod, c;
+
+        must_run(f, "p", pod);
+        must_start(f, pod, "c", c);
+        assert_code(0, ask(f, "ListMetricDescriptors", &which, &all));
+        assert_int_equal(all->n_descriptors, 56);
+        for (size_t i = 0; i < all->n_descriptors; i++) {
+                assert_ptr_equal(descriptor(all, all->descriptors[i]->name), all->descriptors[i]);      /* once */
+                assert_true(strlen(all->descriptors[i]->help) > 0 && all->descriptors[i]->n_label_keys >= 6);
+        }
+        assert_code(0, ask(f, "ListPodSandboxMetrics", &request, &reply));
+        assert_int_equal(reply->n_pod_metrics, 1);
+        assert_string_equal(reply->pod_metrics[0]->pod_sandbox_id, pod);
+        assert_int_equal(reply->pod_metrics[0]->n_container_metrics, 1);
+        of = reply->pod_metrics[0]->container_metrics[0];
+        assert_string_equal(of->container_id, c);
+        for (size_t i = 0; i < of->n_metrics; i++)
+                check_metric(all, of->metrics[i]);
+        m = metric(of, "container_memory_rss");
+        assert_int_equal(m->value->value, FAKE_MEMORY_RSS);
+        assert_string_equal(m->label_values[1], c);
+        assert_string_equal(m->label_values[3], "c");
+        assert_string_equal(m->label_values[4], "p");
+        assert_string_equal(m->label_values[5], "default");
+        assert_string_equal(metric(of, "container_cpu_usage_seconds_total")->label_values[6], "total");
+        assert_int_equal(metric(of, "container_threads")->value->value, 5);
+        assert_int_equal(metric(of, "container_fs_usage_bytes")->value->value, 4096);
+        reply_free(reply);
+        reply_free(all);
+}
+
 #define FLOW(name) cmocka_unit_test_setup_teardown(name, flow_setup, flow_teardown)
 
 UNIT_MAIN(
@@ -181,4 +248,5 @@ UNIT_MAIN(
         FLOW(lists_follow_their_filter),
         FLOW(a_pod_tells_its_own_and_its_containers),
         FLOW(a_pod_without_a_cgroup_of_its_own_is_the_sum),
-        FLOW(what_is_not_there_is_said))
+        FLOW(what_is_not_there_is_said),
+        FLOW(metrics_are_as_they_are_described))
