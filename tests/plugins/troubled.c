@@ -69,7 +69,7 @@ static int run(void *self, const struct cringle_event *ev, struct cringle_err *e
         if (!what)
                 return 0;
         if (strcmp(what, "crash") == 0)
-                raise(SIGSEGV);
+                raise(SIGABRT);
         if (strcmp(what, "exit") == 0)
                 exit(3);
         while (strcmp(what, "hang") == 0)

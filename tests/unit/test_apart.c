@@ -140,7 +140,7 @@ static void a_crash_costs_one_call(void **state)
         pid_t first = pid_of(f), second;
 
         assert_int_equal(tell(f, "crash"), -1);
-        assert_contains(f->err.text, "troubled: its process has ended: killed by signal 11");
+        assert_contains(f->err.text, "troubled: its process has ended: killed by signal 6");
         second = pid_of(f);
         assert_int_not_equal(first, second);
         assert_int_equal(tell(f, "exit"), -1);
