@@ -36,7 +36,45 @@ struct hooks {
         bool cdi_settled;
         bool cdi_of_pods;               /* annotations of pods ask for devices, too */
         struct cdi cdi;
+
+        struct map spent;               /* name of a native hook -> struct spent */
 };
+
+/* What a native hook's calls came to; the plugin host counts them. */
+struct spent {
+        int64_t nanoseconds;
+        char *last_failure;             /* NULL: the last call succeeded */
+};
+
+static void free_spent(void *data)
+{
+        struct spent *s = data;
+
+        free(s->last_failure);
+        free(s);
+}
+
+/* @failure NULL: it succeeded.  Without memory it is not kept. */
+static void keep_spent(struct hooks *h, const char *name, int64_t nanoseconds, const char *failure)
+{
+        struct spent *s;
+
+        pthread_mutex_lock(&h->lock);
+        s = map_get(&h->spent, name);
+        if (!s) {
+                s = calloc(1, sizeof *s);
+                if (s && map_put(&h->spent, name, s, NULL) < 0) {
+                        free(s);
+                        s = NULL;
+                }
+        }
+        if (s) {
+                s->nanoseconds += nanoseconds;
+                free(s->last_failure);
+                s->last_failure = failure ? strdup(failure) : NULL;
+        }
+        pthread_mutex_unlock(&h->lock);
+}
 
 static int copy_patterns(struct patterns *p, char *const *texts, struct cringle_err *err)
 {
@@ -289,6 +327,7 @@ struct hooks *hooks_free(struct hooks *h)
         strv_free(h->dirs);
         cdi_done(&h->cdi);
         strv_free(h->cdi_dirs);
+        map_done(&h->spent, free_spent);
         pthread_mutex_destroy(&h->lock);
         free(h);
         return NULL;
@@ -333,16 +372,20 @@ static char **args_of_bundle(const char *bundle)
         return path && json_read(path, SPEC_MAX, &spec, NULL) == 0 ? args_of(spec) : NULL;
 }
 
-static int call_hook(const struct host_hook *hook, int point, const struct hooks_subject *s, struct adjust *adjust,
+static int call_hook(struct hooks *h, const struct host_hook *hook, int point, const struct hooks_subject *s, struct adjust *adjust,
                      char **args, const struct cringle_call *outer, struct cringle_err *err)
 {
         struct cringle_call call = call_within(outer, hook->timeout);
         struct event_host host = { .subject = s, .adjust = adjust };
         struct cringle_event ev = event_make(point, &host, args, &call);
 
-        if (hook->ops->run(hook->self, &ev, err) < 0)
-                return err_wrap(err, "hook at %s", points[point]);      /* the host has put its name there */
-        return 0;
+        int64_t began = clock_monotonic();
+        int r = hook->ops->run(hook->self, &ev, err);
+
+        if (r < 0)
+                err_wrap(err, "hook at %s", points[point]);     /* the host has put its name there */
+        keep_spent(h, hook->name, clock_monotonic() - began, r < 0 ? err->text : NULL);
+        return r < 0 ? -1 : 0;
 }
 
 static bool wants(const struct host_hook *hook, int point)
@@ -365,7 +408,7 @@ int hooks_run(struct hooks *h, int point, const struct hooks_subject *subject, c
                 if (!looked)
                         args = args_of_bundle(subject->bundle);
                 looked = true;
-                if (call_hook(&hook, point, subject, NULL, args, call, &why) == 0)
+                if (call_hook(h, &hook, point, subject, NULL, args, call, &why) == 0)
                         continue;
                 if (hook.fail && may_refuse(point)) {
                         if (err)
@@ -444,7 +487,7 @@ static int run_adjusting(struct hooks *h, const struct hooks_subject *s, struct 
                 args = args_of(adjust->spec);           /* as the hooks before it have left them */
                 if (adjust_begin(adjust, hook.name, !hook.fail, err) < 0)
                         return -1;
-                if (call_hook(&hook, CRINGLE_CONTAINER_CREATE, s, adjust, args, call, &why) < 0) {
+                if (call_hook(h, &hook, CRINGLE_CONTAINER_CREATE, s, adjust, args, call, &why) < 0) {
                         step.why = why.text;
                         if (hook.fail) {
                                 if (err)
@@ -725,6 +768,7 @@ static void list_native(struct hooks *h, void (*fn)(void *data, const struct hoo
         for (size_t i = 0; i < host_hooks(h->host); i++) {
                 struct host_hook hook = host_hook(h->host, i);
                 struct native_counts n = { .name = hook.name };
+                const struct spent *spent;
                 auto_buf at = BUF_INIT;
                 struct hooks_info info = { .name = hook.name, .source = "plugin", .origin = hook.name,
                                            .policy = hook.fail ? "fail" : "ignore", .conditions = "" };
@@ -736,7 +780,12 @@ static void list_native(struct hooks *h, void (*fn)(void *data, const struct hoo
                 info.stages = at.data ? at.data : "";
                 info.matches = n.calls;
                 info.failures = n.failures;
+                pthread_mutex_lock(&h->lock);
+                spent = map_get(&h->spent, hook.name);
+                info.nanoseconds = spent ? spent->nanoseconds : 0;
+                info.last_failure = spent ? spent->last_failure : NULL;
                 fn(data, &info);
+                pthread_mutex_unlock(&h->lock);
         }
 }
 

@@ -95,6 +95,8 @@ struct hooks_info {
         const char *error;              /* why it is not in force; NULL: it is */
         uint64_t matches;               /* containers it was added to, or calls of a native hook */
         uint64_t failures;              /* of a native hook; an OCI hook's are told by the operations they fail */
+        int64_t nanoseconds;            /* that a native hook took in all calls since the agent started */
+        const char *last_failure;       /* of a native hook; NULL: its last call was none */
 };
 
 void hooks_list(struct hooks *h, void (*fn)(void *data, const struct hooks_info *info), void *data);

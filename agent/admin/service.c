@@ -155,6 +155,8 @@ static void add_hook(void *data, const struct hooks_info *info)
         h->error = text_of(info->error);
         h->calls = info->matches;
         h->failures = info->failures;
+        h->nanoseconds = (uint64_t) info->nanoseconds;
+        h->last_failure = text_of(info->last_failure);
         rows_add(data, h);
 }
 

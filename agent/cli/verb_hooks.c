@@ -19,20 +19,25 @@ int verb_hooks(struct cli *c, int argc, char **argv, struct cringle_err *err)
         if (argc != 2 || strcmp(argv[1], "list") != 0)
                 return cli_usage("hooks list | explain FILE [--spec]");
         if (cli_admin(c, "Hooks", &request, &reply, err) < 0 ||
-            table_row(&table, err, ROW("NAME", "SOURCE", "STAGES", "FAILURE", "CALLS", "FAILED", "WHEN", "ORIGIN")) < 0)
+            table_row(&table, err, ROW("NAME", "SOURCE", "STAGES", "FAILURE", "CALLS", "FAILED", "MEAN", "WHEN", "ORIGIN")) < 0)
                 return -1;
 
         for (size_t i = 0; i < reply->n_hooks; i++) {
                 const Admin__Hook *h = reply->hooks[i];
-                char calls[CLI_TEXT_MAX], failures[CLI_TEXT_MAX];
+                char calls[CLI_TEXT_MAX], failures[CLI_TEXT_MAX], mean[CLI_TEXT_MAX] = "";
 
                 snprintf(calls, sizeof calls, "%" PRIu64, h->calls);
                 snprintf(failures, sizeof failures, "%" PRIu64, h->failures);
-                if (table_row(&table, err, ROW(h->name, h->source, h->stages, h->policy, calls, failures, h->conditions,
+                if (h->calls && h->nanoseconds)
+                        snprintf(mean, sizeof mean, "%.1fus", (double) h->nanoseconds / (double) h->calls / 1000);
+                if (table_row(&table, err, ROW(h->name, h->source, h->stages, h->policy, calls, failures, mean, h->conditions,
                                                h->origin)) < 0)
                         return -1;
         }
         table_print(&table);
+        for (size_t i = 0; i < reply->n_hooks; i++)
+                if (*reply->hooks[i]->last_failure)
+                        printf("%s failed last: %s\n", reply->hooks[i]->name, reply->hooks[i]->last_failure);
         for (size_t i = 0; i < reply->n_hooks; i++)
                 if (*reply->hooks[i]->error)
                         printf("%s is not in force: %s\n", reply->hooks[i]->origin, reply->hooks[i]->error);

@@ -955,6 +955,33 @@ static void a_rehearsal_tells_of_each_hook_and_counts_nothing(void **state)
         }
 }
 
+static void append_spent(void *data, const struct hooks_info *info)
+{
+        if (strcmp(info->source, "plugin") == 0)
+                buf_printf(data, NULL, "%s %d %s\n", info->name, info->nanoseconds > 0,
+                           info->last_failure ? info->last_failure : "");
+}
+
+static void the_list_tells_time_and_the_last_failure(void **state)
+{
+        struct fixture *f = *state;
+        auto_buf text = BUF_INIT;
+
+        begin(f, BOTH_IGNORED);
+        hooks_list(f->hooks, append_spent, &text);
+        assert_string_equal(text.data, "first 0 \nsecond 0 \n");
+        buf_clear(&text);
+        second_acts = refuse_after_change;
+        adjust(f);
+        hooks_list(f->hooks, append_spent, &text);
+        assert_string_equal(text.data, "first 1 \nsecond 1 hook at container create: second: no\n");
+        buf_clear(&text);
+        second_acts = NULL;             /* a success forgets it */
+        adjust(f);
+        hooks_list(f->hooks, append_spent, &text);
+        assert_string_equal(text.data, "first 1 \nsecond 1 \n");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 UNIT_MAIN(
@@ -977,6 +1004,7 @@ UNIT_MAIN(
         TEST(files_come_and_go_without_a_restart),
         TEST(a_program_may_come_after_the_file_that_names_it),
         TEST(a_reload_takes_over_all_or_nothing),
+        TEST(the_list_tells_time_and_the_last_failure),
         TEST(the_yaml_has_more_conditions),
         TEST(places_are_filled_in_and_stay_one_word),
         TEST(a_rehearsal_tells_of_each_hook_and_counts_nothing),
