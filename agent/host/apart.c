@@ -208,7 +208,7 @@ static int hear(struct apart *a, const struct cringle_call *call, const struct c
 
 static int start_child(struct apart *a, struct cringle_err *err)
 {
-        const char *argv[] = { a->program, "--host-plugin", a->file, a->name, NULL };
+        const char *argv[] = { "cringled", "--host-plugin", a->file, a->name, NULL };
         struct child_fd as = { .as = APART_FD };
         struct child_spec spec = { .path = a->program, .argv = argv, .fds = &as, .n_fds = 1 };
         auto_fd int theirs = -1;

@@ -90,6 +90,20 @@ agent_start "hooks:
         need: [path=$E2E_TMP/dev]
         ldconfig: /sbin/ldconfig
         libraries: [/usr/lib/gpu]"
+
+# ---- a hook in a process of its own ----------------------------------------------------
+
+pod_run alone >/dev/null
+check "a hook in a process of its own does the same" same "$(says alone a 'echo "$GREETING"')" 'hello'
+held=$(pgrep -P "$AGENT_PID" -f -- '--host-plugin .*/hello.so hello')
+kill -s SEGV "$held"
+check "one that crashes fails its call at most" eventually 5 container_run alone b true
+check "and is there again" same "$(says alone c 'echo "$GREETING"')" 'hello'
+check_not "as another process" kill -0 "$held"
+pod_remove alone
+
+# ---- what the rules come to -------------------------------------------------------------
+
 leaks_begin
 pod_run plain >/dev/null
 pod_run asking '.annotations = {"sdk.test/certificates": "true", "devices.cringle.io/add": "/dev/full",
@@ -113,15 +127,6 @@ check "accelerators come with their variables" same \
 check "and the loader knows their libraries" same "$(says asking f 'test -s /etc/ld.so.cache && echo cached')" cached
 check "one that the node has not got is refused" refused "$E2E_TMP/dev/gpu7: No such file or directory" plain f \
         '.annotations = {"gpu.cringle.io/devices": "7"}'
-
-# ---- a hook in a process of its own ----------------------------------------------------
-
-check "a hook in a process of its own does the same" same "$(says plain g 'echo "$GREETING"')" 'hello'
-held=$(pgrep -P "$AGENT_PID" -f -- '--host-plugin .*/hello.so hello')
-kill -s SEGV "$held"
-check "one that crashes fails its call at most" eventually 5 container_run plain h true
-check "and is there again" same "$(says plain i 'echo "$GREETING"')" 'hello'
-check_not "as another process" kill -0 "$held"
 pod_remove plain asking
 leaks_none "nothing stays behind"
 e2e_end
