@@ -199,7 +199,7 @@ static int hear(struct apart *a, const struct cringle_call *call, const struct c
                         if (ev && answer(a, ev, &body, err) == 0)
                                 break;
                         /* fall through */
-                default:
+                        __attribute__((fallthrough));
                         drop_child(a);
                         return err_set(err, CRINGLE_E_INTERNAL, "its process sends what makes no sense");
                 }
