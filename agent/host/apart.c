@@ -198,8 +198,8 @@ static int hear(struct apart *a, const struct cringle_call *call, const struct c
                 case APART_ASK:
                         if (ev && answer(a, ev, &body, err) == 0)
                                 break;
-                        /* fall through */
                         __attribute__((fallthrough));
+                default:
                         drop_child(a);
                         return err_set(err, CRINGLE_E_INTERNAL, "its process sends what makes no sense");
                 }
