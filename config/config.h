@@ -81,7 +81,7 @@ struct config {
         char *log_level;
 
         struct {
-                char *monitor, *pull, *oci;     /* program files; default: beside cringled's libexec */
+                char *monitor, *pull, *stream, *oci;     /* program files; default: beside cringled's libexec */
         } programs;
 
         struct {
@@ -138,6 +138,15 @@ struct config {
                 int64_t max_streams;    /* per connection: 256 */
                 int64_t workers;        /* threads for blocking work: 32 */
         } server;
+
+        struct {
+                char *address;          /* 127.0.0.1 */
+                int64_t port;           /* 0: any */
+                char *tls_cert, *tls_key;       /* PEM files; NULL: plain HTTP */
+                int64_t idle_timeout;   /* nanoseconds: 4h */
+                int64_t creation_timeout;       /* 30s */
+                uint32_t uid, gid;      /* of cringle-stream: 65534 */
+        } streaming;
 
         char *seccomp_profile;          /* JSON file for RuntimeDefault; NULL: the built-in one */
 };

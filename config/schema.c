@@ -27,6 +27,9 @@ static const struct key programs[] = {
         { "pull", KEY_PATH, AT(programs.pull), .fallback = CRINGLE_LIBEXECDIR "/cringle-pull",
           .shown = "<libexecdir>/cringle-pull", .flags = KEY_LIVE,
           .help = "The program that fetches and unpacks images." },
+        { "stream", KEY_PATH, AT(programs.stream), .fallback = CRINGLE_LIBEXECDIR "/cringle-stream",
+          .shown = "<libexecdir>/cringle-stream",
+          .help = "The program that serves exec, attach and port-forward." },
         { "oci", KEY_PATH, AT(programs.oci), .fallback = CRINGLE_LIBEXECDIR "/cringle-oci",
           .shown = "<libexecdir>/cringle-oci", .flags = KEY_LIVE,
           .help = "The OCI runtime command, for what wants one." },
@@ -211,6 +214,25 @@ static const struct key server[] = {
         END
 };
 
+static const struct key streaming[] = {
+        { "address", KEY_STRING, AT(streaming.address), .fallback = "127.0.0.1",
+          .help = "The IP address that exec, attach and port-forward are served on, for the kubelet." },
+        { "port", KEY_INTEGER, AT(streaming.port), .fallback = "0", .min = 0, .max = 65535,
+          .help = "The TCP port; 0 takes a free one." },
+        { "tls_cert", KEY_PATH, AT(streaming.tls_cert), .shown = "plain HTTP",
+          .help = "The certificate and its chain, as PEM, to serve HTTPS." },
+        { "tls_key", KEY_PATH, AT(streaming.tls_key), .shown = "plain HTTP", .help = "The key to it, as PEM." },
+        { "idle_timeout", KEY_DURATION, AT(streaming.idle_timeout), .fallback = "4h", .min = SECOND,
+          .max = 1000 * HOUR, .help = "A session that moves no byte for so long is ended." },
+        { "creation_timeout", KEY_DURATION, AT(streaming.creation_timeout), .fallback = "30s", .min = SECOND,
+          .max = HOUR, .help = "A client must have asked and opened its streams by then." },
+        { "uid", KEY_ID, AT(streaming.uid), .fallback = "65534", .min = 1, .max = INT64_C(4294967294),
+          .help = "The user that serves streams." },
+        { "gid", KEY_ID, AT(streaming.gid), .fallback = "65534", .min = 1, .max = INT64_C(4294967294),
+          .help = "The group that serves streams." },
+        END
+};
+
 const struct key schema_keys[] = {
         { "root", KEY_PATH, AT(root), .fallback = "/var/lib/cringle",
           .help = "What survives a reboot: images, the store, writable layers." },
@@ -234,6 +256,7 @@ const struct key schema_keys[] = {
         { "cdi", KEY_SECTION, 0, .keys = cdi, .help = "Devices described by files, as the Container Device Interface has them." },
         { "containers", KEY_SECTION, 0, .keys = containers, .help = "Limits for containers." },
         { "server", KEY_SECTION, 0, .keys = server, .help = "The gRPC server." },
+        { "streaming", KEY_SECTION, 0, .keys = streaming, .help = "Exec, attach and port-forward." },
         { "seccomp_profile", KEY_PATH, AT(seccomp_profile), .shown = "built in", .flags = KEY_LIVE,
           .help = "A seccomp profile (JSON) for RuntimeDefault." },
         END

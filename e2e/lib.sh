@@ -398,6 +398,7 @@ log_level: debug
 programs:
   monitor: $(program cringle-monitor)
   pull: $(program cringle-pull)
+  stream: $(program cringle-stream)
 plugins: {dirs: [${plugins%, }]}
 cni:
   conf_dir: $NETWORK_CONF
@@ -571,6 +572,7 @@ same() {
 leaks_begin() {
         E2E_LEAKS=(--root "$AGENT_ROOT" --state "$AGENT_STATE" --agent "${AGENT_PID:-0}"
                 --cni-data "$NETWORK_DATA" --cni-cache "$E2E_TMP/cni/cache" --allow "^link $NETWORK_BRIDGE\b"
+                --allow "^process .*cringle-stream"
                 --allow "^cgroup .*$AGENT_CGROUP(/monitors|/pods)?\$")
         "$E2E_DIR/leaks" snapshot "$E2E_TMP/leaks" "${E2E_LEAKS[@]}"
 }

@@ -44,6 +44,9 @@ HANDLER(cri_container_status);
 HANDLER(cri_list_containers);
 HANDLER(cri_reopen_container_log);
 HANDLER(cri_exec_sync);
+HANDLER(cri_exec);
+HANDLER(cri_attach);
+HANDLER(cri_port_forward);
 
 HANDLER(cri_update_container_resources);
 HANDLER(cri_update_pod_sandbox_resources);

@@ -27,6 +27,9 @@ static const struct rpc_handler runtime[] = {
         { "ListContainers", cri_list_containers },
         { "ReopenContainerLog", cri_reopen_container_log },
         { "ExecSync", cri_exec_sync },
+        { "Exec", cri_exec },
+        { "Attach", cri_attach },
+        { "PortForward", cri_port_forward },
 
         { "StreamPodSandboxes", cri_stream_pod_sandboxes },
         { "StreamContainers", cri_stream_containers },

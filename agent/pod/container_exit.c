@@ -153,6 +153,7 @@ static void pod_lost(struct pods *pods, const char *id)
                         if (container_set_lost(c, "the pod's monitor is gone"))
                                 defer_end(c);
                 execs_lost(pods, id);
+                streaming_pod_lost(pods, id);
                 if (!pod->closing)
                         pods_start_pod_task(pod, &sandbox_stop, true, NULL, NULL);
                 pod->closing = true;
@@ -170,6 +171,7 @@ void container_event(void *data, const struct cringle_executor_event *event)
                 break;
         case CRINGLE_EVENT_EXEC_EXITED:
                 exec_ended(pods, event);
+                streaming_exec_ended(pods, event);
                 break;
         case CRINGLE_EVENT_POD_LOST:
                 pod_lost(pods, event->pod);

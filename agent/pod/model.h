@@ -31,6 +31,7 @@ struct pods {
         struct images *images;
         struct loop *loop;
         struct workers *workers;
+        struct streaming *streaming;
 
         char *root, *state;             /* directories */
         char *monitor_parent, *default_parent;
@@ -243,3 +244,9 @@ char *pod_file(const struct pod *pod, const char *name, struct cringle_err *err)
 
 /* restore.c */
 int pods_restore(struct pods *pods, struct cringle_err *err);
+
+/* streaming.c; *ret is to be freed also on failure, on the loop's thread or after it. */
+int streaming_new(struct pods *pods, const struct config *config, struct streaming **ret, struct cringle_err *err);
+void streaming_free(struct streaming *s);
+void streaming_exec_ended(struct pods *pods, const struct cringle_executor_event *event);       /* any thread */
+void streaming_pod_lost(struct pods *pods, const char *pod);

@@ -460,6 +460,8 @@ int pods_new(const struct pods_options *o, struct pods **ret, struct cringle_err
                 return -1;
         snprintf(pods->boot_id, sizeof pods->boot_id, "%s", o->boot_id ? o->boot_id : boot_id);
 
+        if (streaming_new(pods, config, &pods->streaming, err) < 0)
+                return -1;
         pods->executor.ops->listen(pods->executor.self, container_event, pods);
         if (make_homes(pods, err) < 0)
                 return -1;
@@ -497,6 +499,7 @@ struct pods *pods_free(struct pods *pods)
         map_done(&pods->by_id, NULL);
         map_done(&pods->by_name, NULL);
         map_done(&pods->execs, NULL);
+        streaming_free(pods->streaming);
         map_done(&pods->users, free_user);
         tasks_done(&pods->tasks);
         free(pods->root);

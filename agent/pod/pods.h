@@ -92,6 +92,22 @@ typedef void (*pods_exec_fn)(void *data, const struct pods_exec *result, const s
 void pods_exec_sync(struct pods *pods, const char *id, char *const *argv, size_t n_argv, int64_t timeout,
                     pods_exec_fn done, void *data);
 
+/* Which streams a client wants; a terminal has no stderr. */
+struct pods_stream {
+        bool tty, in, out, err;
+};
+
+/*
+ * For a client that will come by HTTP: *ret_url, the caller's, is good once and for a minute.  What it
+ * starts ends with its client.  On the loop thread only; these do not block.
+ */
+int pods_stream_exec(struct pods *pods, const char *id, char *const *argv, size_t n_argv,
+                     const struct pods_stream *how, char **ret_url, struct cringle_err *err);
+int pods_stream_attach(struct pods *pods, const char *id, const struct pods_stream *how, char **ret_url,
+                       struct cringle_err *err);
+int pods_stream_forward(struct pods *pods, const char *id, const int32_t *ports, size_t n_ports, char **ret_url,
+                        struct cringle_err *err);
+
 /*
  * Stop waiting: @data's callback will not come.  @ret gets where its task is. False:
  * nothing waits under @data (any more).
