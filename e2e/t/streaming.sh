@@ -103,7 +103,7 @@ head -c 50000000 /dev/urandom >"$E2E_TMP/big"
 
 pod_run web >/dev/null
 web=$(container_run web web 'mkdir /www; while [ ! -e /www/ready ]; do usleep 50000; done; exec httpd -f -p 127.0.0.1:8080 -h /www')
-echoes=$(container_run web echoes 'while read -r line; do echo "got $line"; done' '.stdin = true')
+echoes=$(container_run web echoes 'while read -r line; do echo "got $line"; done' '.stdin = true | .stdin_once = true')
 
 check "both outputs of an exec arrive, apart" both_streams "$web"
 check "its exit code arrives" exec_status "$web" 42
