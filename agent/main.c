@@ -20,6 +20,7 @@
 
 #include "agent/admin/service.h"
 #include "agent/base/clock.h"
+#include "agent/base/err.h"
 #include "agent/base/file.h"
 #include "agent/base/log.h"
 #include "agent/base/sock.h"
@@ -31,12 +32,19 @@
 #include "agent/rpc/server.h"
 #include "config/config.h"
 #include "hooks/hooks.h"
+#include "hooks/nri/nri.h"
 
 /* After SIGTERM, for answers that are under way. */
 #define SHUTDOWN_GRACE (5 * NSEC_PER_SEC)
 
 /* Threads for pulls; each waits for one. */
 #define PULLERS 32
+
+/* Seconds for a container that an NRI plugin wants stopped. */
+#define EVICTION_GRACE 30
+
+/* Until a plugin that asked for an update is told that it takes long. */
+#define UPDATE_PATIENCE (10 * NSEC_PER_SEC)
 
 struct agent {
         const char *config_file;        /* NULL: the default one, if it is there */
@@ -46,6 +54,8 @@ struct agent {
         struct workers *workers, *pullers;
         struct host *host;
         struct hooks *hooks;
+        struct nri *nri;                /* NULL: switched off */
+        struct nri_host nri_host;
         struct db *db;
         struct images *images;
         struct pods *pods;
@@ -184,6 +194,97 @@ static int open_pods(struct agent *a, struct cringle_err *err)
         return pods_new(&options, &a->pods, err);
 }
 
+/* An update that a plugin waits for; whoever is last frees it. */
+struct update {
+        pthread_mutex_t lock;
+        pthread_cond_t changed;
+        bool done, left;
+        int result;
+        struct cringle_err err;
+};
+
+static void update_free(struct update *u)
+{
+        pthread_cond_destroy(&u->changed);
+        pthread_mutex_destroy(&u->lock);
+        free(u);
+}
+
+static void update_done(void *data, const char *id, const struct cringle_err *err)
+{
+        struct update *u = data;
+        bool left;
+
+        pthread_mutex_lock(&u->lock);
+        u->done = true;
+        u->result = err ? -1 : 0;
+        if (err)
+                u->err = *err;
+        left = u->left;
+        pthread_cond_signal(&u->changed);
+        pthread_mutex_unlock(&u->lock);
+        if (err && left)
+                log_warning("update of container %.12s for NRI: %s", id ? id : "", err->text);
+        if (left)
+                update_free(u);
+}
+
+static int update_for_nri(void *data, const char *id, const Cri__LinuxContainerResources *resources, bool wait,
+                          struct cringle_err *err)
+{
+        struct agent *a = data;
+        struct update *u = calloc(1, sizeof *u);
+        int64_t end = clock_monotonic() + UPDATE_PATIENCE;
+        struct timespec until = { end / NSEC_PER_SEC, end % NSEC_PER_SEC };
+        int late = 0, r = 0;
+        bool done;
+
+        if (!u)
+                return err_set(err, CRINGLE_E_EXHAUSTED, "out of memory");
+        pthread_mutex_init(&u->lock, NULL);
+        pthread_cond_init(&u->changed, NULL);
+        u->left = !wait;
+        pods_update_container(a->pods, id, resources, update_done, u);
+        if (!wait)
+                return 0;
+
+        pthread_mutex_lock(&u->lock);
+        while (!u->done && late == 0)
+                late = pthread_cond_clockwait(&u->changed, &u->lock, CLOCK_MONOTONIC, &until);
+        done = u->done;
+        u->left = !done;
+        if (!done)
+                r = err_set(err, CRINGLE_E_DEADLINE, "the container is busy; the update is still to come");
+        else if (u->result < 0)
+                r = err_set(err, u->err.code, "%s", u->err.text);
+        pthread_mutex_unlock(&u->lock);
+        if (done)
+                update_free(u);
+        return r;
+}
+
+static void evicted(void *data, const char *id, const struct cringle_err *err)
+{
+        if (err)
+                log_warning("container %.12s could not be evicted: %s", id, err->text);
+}
+
+static void evict_for_nri(void *data, const char *id, const char *reason)
+{
+        struct agent *a = data;
+
+        pods_stop_container(a->pods, id, EVICTION_GRACE, evicted, NULL);
+}
+
+/* Plugins come when all there is has been restored. */
+static int start_nri(struct agent *a, struct cringle_err *err)
+{
+        if (!a->nri)
+                return 0;
+        a->nri_host = (struct nri_host) { a, update_for_nri, evict_for_nri };
+        return nri_start(a->nri, &a->nri_host, err);
+}
+
 static int serve(struct agent *a, struct cringle_err *err)
 {
         const struct config *c = a->config;
@@ -220,12 +321,16 @@ static int start(struct agent *a, struct cringle_err *err)
                 return -1;
         if (hooks_new(a->config, a->host, &a->hooks, err) < 0)
                 return err_wrap(err, "hooks");
+        if (a->config->nri.enabled && nri_new(a->config, a->hooks, &a->nri, err) < 0)
+                return err_wrap(err, "NRI");
         if (store_open(a->config->root, &a->db, err) < 0)
                 return err_wrap(err, "store");
         if (open_images(a, err) < 0)
                 return err_wrap(err, "images");
         if (open_pods(a, err) < 0)
                 return err_wrap(err, "pods");
+        if (start_nri(a, err) < 0)
+                return -1;
         return serve(a, err);
 }
 

@@ -74,6 +74,12 @@ struct config_hook {
         char *origin;                   /* file:line, for messages */
 };
 
+/* What the failure of one NRI plugin does; without it: its refusal fails the operation, its silence does not. */
+struct config_nri_plugin {
+        char *name;                     /* as it registers, with its index ("10-name") or without */
+        bool fail;                      /* true: nothing is created without it; false: nothing fails by it */
+};
+
 struct config {
         char *root;                     /* /var/lib/cringle: survives a reboot */
         char *state;                    /* /run/cringle: does not */
@@ -127,6 +133,18 @@ struct config {
                 char **dirs;            /* of CDI files: later directories win */
                 bool pod_annotations;   /* cdi.k8s.io/... of pods are heard, too */
         } cdi;
+
+        struct {
+                bool enabled;
+                char *socket;           /* where plugins connect */
+                char *plugin_dir;       /* plugins to be launched: NN-name */
+                char *config_dir;       /* their configurations */
+                int64_t registration_timeout, request_timeout, sync_timeout;    /* nanoseconds */
+                int64_t misses;         /* so many requests in a row without an answer end a plugin's connection */
+                int64_t restart_delay;  /* nanoseconds until a launched plugin that ended is launched again; 0: never */
+                struct config_nri_plugin *plugins;
+                size_t n_plugins;
+        } nri;
 
         struct {
                 int64_t max_line;       /* bytes of a container's log record: 16384 */

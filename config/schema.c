@@ -196,6 +196,36 @@ static const struct key cdi[] = {
         END
 };
 
+static const struct key nri_plugins[] = {
+        { "failure", KEY_POLICY, OF(config_nri_plugin, fail), .fallback = "fail",
+          .help = "fail: no container is created while it is not there or does not answer; ignore: nothing fails by it." },
+        END
+};
+
+static const struct key nri[] = {
+        { "enabled", KEY_BOOL, AT(nri.enabled), .fallback = "true",
+          .help = "Let NRI plugins take part. Where the socket cannot be made the agent goes on without it." },
+        { "socket", KEY_PATH, AT(nri.socket), .fallback = "/var/run/nri/nri.sock", .help = "Where plugins connect." },
+        { "plugin_dir", KEY_PATH, AT(nri.plugin_dir), .fallback = "/opt/nri/plugins",
+          .help = "Programs NN-NAME in it, two digits and a name, are launched as plugins when the agent starts." },
+        { "config_dir", KEY_PATH, AT(nri.config_dir), .fallback = "/etc/nri/conf.d",
+          .help = "A plugin is handed NN-NAME.conf out of it, else NAME.conf." },
+        { "registration_timeout", KEY_DURATION, AT(nri.registration_timeout), .fallback = "5s", .min = SECOND / 1000,
+          .max = HOUR, .help = "From its connection until a plugin must have registered." },
+        { "request_timeout", KEY_DURATION, AT(nri.request_timeout), .fallback = "2s", .min = SECOND / 1000, .max = HOUR,
+          .help = "For a plugin's answer to one request." },
+        { "sync_timeout", KEY_DURATION, AT(nri.sync_timeout), .fallback = "1m", .min = SECOND / 1000, .max = HOUR,
+          .help = "For all answers of a new plugin that is told what there is. Pods that change meanwhile wait for it." },
+        { "misses", KEY_INTEGER, AT(nri.misses), .fallback = "1", .min = 1, .max = 1000,
+          .help = "So many requests in a row without an answer end a plugin's connection." },
+        { "restart_delay", KEY_DURATION, AT(nri.restart_delay), .fallback = "10s", .min = 0, .max = HOUR,
+          .help = "After so long a launched plugin that has ended is launched again; 0: never." },
+        { "plugins", KEY_TABLE, AT(nri.plugins), .keys = nri_plugins, .record_size = sizeof(struct config_nri_plugin),
+          .count = offsetof(struct config, nri.n_plugins),
+          .help = "By name, with the index (10-NAME) or without. For others: what they refuse fails, their silence does not." },
+        END
+};
+
 static const struct key containers[] = {
         { "max_line", KEY_INTEGER, AT(containers.max_line), .fallback = "16384", .min = 256, .max = MIB,
           .flags = KEY_LIVE, .help = "Bytes of one record of a container's log; longer lines are split." },
@@ -254,6 +284,7 @@ const struct key schema_keys[] = {
           .help = "By host, as in an image's name (docker.io, registry.k8s.io:443); _default is for all others." },
         { "hooks", KEY_SECTION, 0, .keys = hooks, .help = "What runs at points of a container's life." },
         { "cdi", KEY_SECTION, 0, .keys = cdi, .help = "Devices described by files, as the Container Device Interface has them." },
+        { "nri", KEY_SECTION, 0, .keys = nri, .help = "Plugins of the Node Resource Interface." },
         { "containers", KEY_SECTION, 0, .keys = containers, .help = "Limits for containers." },
         { "server", KEY_SECTION, 0, .keys = server, .help = "The gRPC server." },
         { "streaming", KEY_SECTION, 0, .keys = streaming, .help = "Exec, attach and port-forward." },

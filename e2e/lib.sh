@@ -408,6 +408,10 @@ cgroups:
   monitor_parent: $cgroup/monitors
   default_parent: $cgroup/pods
 hooks: {dirs: [$E2E_TMP/hooks.d]}
+nri:
+  socket: $AGENT_STATE/nri.sock
+  plugin_dir: $E2E_TMP/nri/plugins
+  config_dir: $E2E_TMP/nri/conf.d
 registries:$registries
 Y
         at_exit agent_sweep

@@ -57,8 +57,15 @@ static int refuse_null(const char *what, struct cringle_err *err)
         return err_set(err, CRINGLE_E_INVALID, "%s: NULL where a value is needed", what);
 }
 
-/* Take the field "@what @name" for the hook that adjusts now. */
-static int own(struct adjust *a, const char *what, const char *name, struct cringle_err *err)
+/* Make the field the one of the hook that adjusts now. */
+static int put_owner(struct adjust *a, const char *field, struct cringle_err *err)
+{
+        if (strv_add(&a->taken, field, err) < 0)
+                return -1;
+        return map_put(&a->owners, field, (void *) a->hook, err);
+}
+
+int adjust_own(struct adjust *a, const char *what, const char *name, struct cringle_err *err)
 {
         auto_free char *field = str_printf(err, "%s %s", what, name);
         const char *owner = field ? map_get(&a->owners, field) : NULL;
@@ -70,9 +77,14 @@ static int own(struct adjust *a, const char *what, const char *name, struct crin
         if (owner)
                 return err_set(err, CRINGLE_E_PRECONDITION, "%s is set by hook %s already, hook %s may not set it too",
                                field, owner, a->hook);
-        if (strv_add(&a->taken, field, err) < 0)
-                return -1;
-        return map_put(&a->owners, field, (void *) a->hook, err);
+        return put_owner(a, field, err);
+}
+
+int adjust_take(struct adjust *a, const char *what, const char *name, struct cringle_err *err)
+{
+        auto_free char *field = str_printf(err, "%s %s", what, name);
+
+        return field ? put_owner(a, field, err) : -1;
 }
 
 static struct json_object *process_of(struct adjust *a, struct cringle_err *err)
@@ -121,7 +133,7 @@ int adjust_env(struct adjust *a, const char *name, const char *value, struct cri
                 return -1;
         if (!*name || strpbrk(name, "=\n"))
                 return err_set(err, CRINGLE_E_INVALID, "'%.64s' is no name of a variable", name);
-        if (own(a, "variable", name, err) < 0)
+        if (adjust_own(a, "variable", name, err) < 0)
                 return -1;
 
         entry = json_object_new_string(text);
@@ -207,7 +219,7 @@ int adjust_mount_entry(struct adjust *a, struct json_object *mount, struct cring
                 return -1;
         if (!path_is_clean(target) || !target[1])
                 return err_set(err, CRINGLE_E_INVALID, "mount on '%.200s': not a clean absolute path", target);
-        if (own(a, "mount", target, err) < 0)
+        if (adjust_own(a, "mount", target, err) < 0)
                 return -1;
         return put_mount(mounts, target, steal(&m), err);
 }
@@ -267,7 +279,7 @@ int adjust_mount(struct adjust *a, const char *source, const char *target, const
         if (!path_is_clean(source) || !path_is_clean(target) || !target[1])
                 return err_set(err, CRINGLE_E_INVALID, "mount of '%.200s' on '%.200s': not clean absolute paths", source,
                                target);
-        if (own(a, "mount", target, err) < 0 || split_options(options ? options : "", &list, err) < 0)
+        if (adjust_own(a, "mount", target, err) < 0 || split_options(options ? options : "", &list, err) < 0)
                 return -1;
         if (json_set_string(m, "destination", target, err) < 0 || json_set_string(m, "type", "bind", err) < 0 ||
             json_set_string(m, "source", source, err) < 0 ||
@@ -284,7 +296,7 @@ int adjust_drop_mount(struct adjust *a, const char *target, struct cringle_err *
         if (!target)
                 return refuse_null("mount", err);
         mounts = json_need_array(a->spec, "mounts", err);
-        if (!mounts || own(a, "mount", target, err) < 0)
+        if (!mounts || adjust_own(a, "mount", target, err) < 0)
                 return -1;
         at = find_mount(mounts, target);
         if (at == json_object_array_length(mounts))
@@ -358,7 +370,7 @@ int adjust_device(struct adjust *a, const char *host_path, const char *container
                 return err_sys(err, "device %.200s", host_path);
         if (!S_ISCHR(st.st_mode) && !S_ISBLK(st.st_mode))
                 return err_set(err, CRINGLE_E_INVALID, "%.200s is not a device", host_path);
-        if (own(a, "device", container_path, err) < 0)
+        if (adjust_own(a, "device", container_path, err) < 0)
                 return -1;
 
         type = S_ISCHR(st.st_mode) ? "c" : "b";
@@ -383,7 +395,7 @@ int adjust_node(struct adjust *a, struct json_object *node, const char *access, 
                 return -1;
         if (!path_is_clean(path) || !path[1])
                 return err_set(err, CRINGLE_E_INVALID, "device '%.200s': not a clean absolute path", path);
-        if (own(a, "device", path, err) < 0)
+        if (adjust_own(a, "device", path, err) < 0)
                 return -1;
         drop_named(devices, "path", path);
         if (json_add(devices, steal(&d), err) < 0)
@@ -401,7 +413,7 @@ int adjust_annotation(struct adjust *a, const char *key, const char *value, stru
         if (!*key)
                 return err_set(err, CRINGLE_E_INVALID, "annotation without a key");
         annotations = json_need_object(a->spec, "annotations", err);
-        if (!annotations || own(a, "annotation", key, err) < 0)
+        if (!annotations || adjust_own(a, "annotation", key, err) < 0)
                 return -1;
         return json_set_string(annotations, key, value, err);
 }
@@ -414,7 +426,7 @@ int adjust_args(struct adjust *a, const char *const *args, struct cringle_err *e
                 return -1;
         if (!args || !args[0] || !*args[0])
                 return err_set(err, CRINGLE_E_INVALID, "empty arguments");
-        if (own(a, "process", "arguments", err) < 0)
+        if (adjust_own(a, "process", "arguments", err) < 0)
                 return -1;
         return json_set_strv(process, "args", args, err);
 }
@@ -448,7 +460,7 @@ int adjust_rlimit(struct adjust *a, const char *type, uint64_t soft, uint64_t ha
         if (soft > hard)
                 return err_set(err, CRINGLE_E_INVALID, "%s: soft limit %llu is above the hard one, %llu", type,
                                (unsigned long long) soft, (unsigned long long) hard);
-        if (own(a, "rlimit", type, err) < 0)
+        if (adjust_own(a, "rlimit", type, err) < 0)
                 return -1;
         if (json_set_string(l, "type", type, err) < 0 || json_set(l, "soft", json_object_new_uint64(soft), err) < 0 ||
             json_set(l, "hard", json_object_new_uint64(hard), err) < 0)
@@ -494,7 +506,7 @@ int adjust_rdt(struct adjust *a, struct json_object *rdt, struct cringle_err *er
         auto_json value = rdt;
         struct json_object *linux_ = json_need_object(a->spec, "linux", err);
 
-        if (!linux_ || own(a, "process", "intelRdt", err) < 0)
+        if (!linux_ || adjust_own(a, "process", "intelRdt", err) < 0)
                 return -1;
         return json_set(linux_, "intelRdt", steal(&value), err);
 }
@@ -526,7 +538,7 @@ int adjust_net_device(struct adjust *a, const char *host_name, const char *name,
                 return err_oom(err);
         if (json_object_object_get_ex(devices, host_name, NULL))
                 return err_set(err, CRINGLE_E_PRECONDITION, "the network device %.64s is moved already", host_name);
-        if (own(a, "network device", host_name, err) < 0 || json_set_string(device, "name", name, err) < 0)
+        if (adjust_own(a, "network device", host_name, err) < 0 || json_set_string(device, "name", name, err) < 0)
                 return -1;
         return json_set(devices, host_name, steal(&device), err);
 }

@@ -37,6 +37,13 @@ int adjust_begin(struct adjust *a, const char *hook, bool ignore, struct cringle
 /* Take back what was adjusted since adjust_begin(), which was told to @ignore. */
 int adjust_undo(struct adjust *a, struct cringle_err *err);
 
+/*
+ * Take the field "@what @name" for the hook that adjusts now; CRINGLE_E_PRECONDITION names both when it is another's.
+ * adjust_take() takes it from whoever has it: who removes a value has seen it.
+ */
+int adjust_own(struct adjust *a, const char *what, const char *name, struct cringle_err *err);
+int adjust_take(struct adjust *a, const char *what, const char *name, struct cringle_err *err);
+
 int adjust_env(struct adjust *a, const char *name, const char *value, struct cringle_err *err);
 int adjust_mount(struct adjust *a, const char *source, const char *target, const char *options,
                  struct cringle_err *err);

@@ -23,6 +23,7 @@
 
 struct hooks {
         struct host *host;
+        const struct hooks_next *next;  /* NULL: none */
         pthread_mutex_t lock;           /* guards everything below */
         char **dirs;
         uint64_t stamp;                 /* of the directories when they were read */
@@ -333,6 +334,23 @@ struct hooks *hooks_free(struct hooks *h)
         return NULL;
 }
 
+void hooks_set_next(struct hooks *h, const struct hooks_next *next)
+{
+        h->next = next;
+}
+
+void hooks_adopt(struct hooks *h, const struct hooks_subject *subject)
+{
+        if (h->next)
+                h->next->adopt(h->next->data, subject);
+}
+
+void hooks_forget(struct hooks *h, const struct hooks_subject *subject)
+{
+        if (h->next)
+                h->next->forget(h->next->data, subject);
+}
+
 static const char *const points[CRINGLE_POINTS] = {
         [CRINGLE_POD_RUN] = "pod run",
         [CRINGLE_CONTAINER_CREATE] = "container create",
@@ -411,6 +429,18 @@ int hooks_run(struct hooks *h, int point, const struct hooks_subject *subject, c
                 if (call_hook(h, &hook, point, subject, NULL, args, call, &why) == 0)
                         continue;
                 if (hook.fail && may_refuse(point)) {
+                        if (err)
+                                *err = why;
+                        return -1;
+                }
+                log_warning("%s; ignored", why.text);
+        }
+        if (h->next) {
+                struct cringle_err why = CRINGLE_ERR_INIT;
+
+                if (h->next->run(h->next->data, point, subject, call, &why) == 0)
+                        return 0;
+                if (may_refuse(point)) {
                         if (err)
                                 *err = why;
                         return -1;
@@ -679,6 +709,8 @@ static int run_pipeline(struct hooks *h, const struct hooks_subject *subject, st
         adjust.timeout = h->timeout;
         pthread_mutex_unlock(&h->lock);
         r = run_adjusting(h, subject, &adjust, rehearsal, call, err);
+        if (r == 0 && h->next && !rehearsal)    /* a plugin elsewhere cannot be asked without meaning it */
+                r = h->next->adjust(h->next->data, &adjust, subject, call, err);
         if (r == 0)
                 r = add_cdi_devices(h, subject, &adjust, rehearsal, err);
         if (r == 0 && rehearsal)
@@ -811,6 +843,8 @@ static void list_cdi(const struct cdi *c, void (*fn)(void *data, const struct ho
 void hooks_list(struct hooks *h, void (*fn)(void *data, const struct hooks_info *info), void *data)
 {
         list_native(h, fn, data);
+        if (h->next)
+                h->next->list(h->next->data, fn, data);
         pthread_mutex_lock(&h->lock);
         look_at_dirs(h);
         look_at_cdi(h);

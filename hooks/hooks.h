@@ -4,8 +4,8 @@
  * The hook engine: one pipeline for hooks from everywhere
  *
  * Sources, in the order in which they touch a container that is being created:
- * native hook plugins (in the order of the configuration), then CDI devices, then hooks.d
- * files, then hooks declared in the YAML.  The latter two end as OCI hooks in the
+ * native hook plugins (in the order of the configuration), then NRI plugins, then CDI devices, then
+ * hooks.d files, then hooks declared in the YAML.  The latter two end as OCI hooks in the
  * specification and are run by the executor; native ones run here, at all points.
  *
  * Each field of a container has one owner: a second hook that sets what another
@@ -46,7 +46,38 @@ struct hooks_subject {
         const char *bundle;
         int32_t pid;
         int32_t exit_code;
+        const char *run_dir;            /* of the pod: its namespaces are pinned in "ns" there */
+        const Cri__PodSandboxNetworkStatus *network;
+        int state;                      /* of the container, as CRI counts them */
+        int64_t created_at, started_at, finished_at;    /* nanoseconds since the epoch */
 };
+
+struct adjust;
+struct hooks_info;
+
+/*
+ * What runs in the pipeline right after the native hooks and is not of this folder: NRI.
+ * run() and adjust() are as hooks_run() and hooks_adjust().
+ */
+struct hooks_next {
+        void *data;
+        int (*run)(void *data, int point, const struct hooks_subject *subject, const struct cringle_call *call,
+                   struct cringle_err *err);
+        int (*adjust)(void *data, struct adjust *adjust, const struct hooks_subject *subject,
+                      const struct cringle_call *call, struct cringle_err *err);
+        void (*adopt)(void *data, const struct hooks_subject *subject);
+        void (*forget)(void *data, const struct hooks_subject *subject);
+        void (*list)(void *data, void (*fn)(void *data, const struct hooks_info *info), void *fn_data);
+};
+
+/* @next is borrowed for good; before anything runs. */
+void hooks_set_next(struct hooks *h, const struct hooks_next *next);
+
+/* A pod or container that was there before this agent. */
+void hooks_adopt(struct hooks *h, const struct hooks_subject *subject);
+
+/* Its making has failed and is undone: no more events will come. */
+void hooks_forget(struct hooks *h, const struct hooks_subject *subject);
 
 /*
  * Run the native hooks of @point (enum cringle_point).  -1 when one with the policy
@@ -87,7 +118,7 @@ int hooks_explain(struct hooks *h, const struct hooks_subject *subject, struct j
 /* One hook of any source; borrowed for one call of hooks_list()'s callback. */
 struct hooks_info {
         const char *name;
-        const char *source;             /* "plugin", "cdi", "hooks.d", "yaml" */
+        const char *source;             /* "plugin", "nri", "cdi", "hooks.d", "yaml" */
         const char *origin;             /* file, file:line, or the plugin's name */
         const char *stages;             /* "prestart,poststop" or points */
         const char *policy;             /* "fail", "ignore" */

@@ -235,6 +235,15 @@ static int build_spec(struct task *t, void *object, const struct cringle_call *c
         return container_build_spec(object, m->image, m->user, NULL, &m->spec, call, err);
 }
 
+static int forget_hooks(void *object, const struct cringle_call *call, struct cringle_err *err)
+{
+        struct container *c = object;
+        struct hooks_subject subject = container_subject(c);
+
+        hooks_forget(c->pods->hooks, &subject);
+        return 0;
+}
+
 static int make_cgroup(struct task *t, void *object, const struct cringle_call *call, struct cringle_err *err)
 {
         struct container *c = object;
@@ -403,7 +412,7 @@ static const struct step steps[] = {
         { "hold image",      hold_image,     release_image   },
         { "prepare rootfs",  prepare_rootfs, remove_rootfs   },
         { "look up user",    look_up_user,   NULL            },
-        { "build spec",      build_spec,     NULL            },        /* and let hooks adjust it */
+        { "build spec",      build_spec,     forget_hooks    },        /* and let hooks adjust it */
         { "make cgroup",     make_cgroup,    remove_cgroup   },
         { "create process",  create_process, destroy_process },        /* up to the user's program, which waits */
         { "run hooks",       run_hooks,      NULL            },

@@ -322,6 +322,9 @@ struct hooks_subject pod_subject(const struct pod *pod)
                 .pod_id = pod->id,
                 .pod = pod->request->config,
                 .handler = pod->request->runtime_handler,
+                .run_dir = pod->run_dir,
+                .network = pod->status->network,
+                .created_at = pod->status->created_at,
         };
 }
 
@@ -335,6 +338,10 @@ struct hooks_subject container_subject(const struct container *c)
         pthread_mutex_lock(&c->pods->tasks.lock);
         s.pid = c->pid;
         s.exit_code = c->status->exit_code;
+        s.state = (int) c->status->state;
+        s.created_at = c->status->created_at;
+        s.started_at = c->status->started_at;
+        s.finished_at = c->status->finished_at;
         pthread_mutex_unlock(&c->pods->tasks.lock);
         return s;
 }

@@ -189,11 +189,14 @@ static void roll_back_container(struct container *c)
 
 static void restore_container(struct container *c)
 {
+        struct hooks_subject subject = container_subject(c);
+
         if (under_way(c->step, "create")) {
                 c->visible = false;
                 roll_back_container(c);
                 return;
         }
+        hooks_adopt(c->pods->hooks, &subject);
         look_at_container(c);
 }
 
@@ -244,6 +247,7 @@ static bool adopt(struct pod *pod)
 
 static void restore_pod(struct pod *pod)
 {
+        struct hooks_subject subject = pod_subject(pod);
         struct container *next;
 
         if (under_way(pod->step, "run")) {
@@ -251,6 +255,7 @@ static void restore_pod(struct pod *pod)
                 roll_back_pod(pod);
                 return;
         }
+        hooks_adopt(pod->pods->hooks, &subject);
 
         pod->lost = !adopt(pod);
         for (struct container *c = pod->containers; c; c = next) {

@@ -374,6 +374,15 @@ static int run_hooks(struct task *t, void *object, const struct cringle_call *ca
 }
 
 /* An address is reserved elsewhere, so that it is ours must survive a power cut too. */
+static int forget_hooks(void *object, const struct cringle_call *call, struct cringle_err *err)
+{
+        struct pod *pod = object;
+        struct hooks_subject subject = pod_subject(pod);
+
+        hooks_forget(pod->pods->hooks, &subject);
+        return 0;
+}
+
 static int mark_ready(struct task *t, void *object, const struct cringle_call *call, struct cringle_err *err)
 {
         struct pod *pod = object;
@@ -404,7 +413,7 @@ static const struct step steps[] = {
         { "start monitor",     start_monitor,  close_monitor  },        /* and with it the namespaces */
         { "attach network",    attach_network, detach_network },
         { "write files",       write_files,    NULL           },        /* hosts has the address in it */
-        { "run hooks",         run_hooks,      NULL           },
+        { "run hooks",         run_hooks,      forget_hooks   },
         { "mark ready",        mark_ready,     NULL           },
         { 0 }
 };

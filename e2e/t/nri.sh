@@ -1,0 +1,219 @@
+#!/usr/bin/env bash
+# NRI: plugins on the public client library, launched by the agent or connecting by themselves.
+# What they are told and when, what they change, who wins, what a failure of theirs does.
+. "${BASH_SOURCE%/*}/../lib.sh"
+
+NRI_PROGRAM=''
+
+# nri_plugin_build: the program of e2e/nri-module, built once per change of it.
+nri_plugin_build() {
+        local sum
+
+        sum=$(cat "$E2E_DIR"/nri-module/{go.mod,go.sum,main.go} | sha256sum | cut -c1-16)
+        NRI_PROGRAM=$E2E_CACHE/nri-plugin-$sum
+        [[ ! -x $NRI_PROGRAM ]] || return 0
+        go_ready
+        (cd "$E2E_DIR/nri-module" && GOTOOLCHAIN=local GOFLAGS=-mod=readonly CGO_ENABLED=0 go build -o "$NRI_PROGRAM.new" .)
+        mv "$NRI_PROGRAM.new" "$NRI_PROGRAM"
+}
+
+# settings NN-NAME JSON: what the plugin is configured with; its log is $E2E_TMP/NN-NAME.log.
+settings() {
+        jq -c --arg log "$E2E_TMP/$1.log" '. + {log: $log}' <<<"$2" >"$E2E_TMP/nri/conf.d/$1.conf"
+}
+
+# launch NN-NAME JSON: to be launched by the agent.
+launch() {
+        settings "$1" "$2"
+        cp "$NRI_PROGRAM" "$E2E_TMP/nri/plugins/$1"
+}
+
+# connect NN-NAME JSON: one that connects by itself; $PLUGIN is its pid.
+connect() {
+        settings "$1" "$2"
+        "$NRI_PROGRAM" -name "${1#*-}" -idx "${1%%-*}" -socket "$AGENT_STATE/nri.sock" 2>"$E2E_TMP/$1.err" &
+        PLUGIN=$!
+}
+
+listed() {
+        cringle hooks list | grep "^$1 "
+}
+
+gone() {
+        ! cringle hooks list | grep -q "^$1 "
+}
+
+# leaves NN-NAME PID: end it, and wait until the agent knows.
+leaves() {
+        kill "$2" 2>/dev/null || true
+        wait "$2" 2>/dev/null || true
+        eventually 10 gone "$1"
+}
+
+# logged POD CONTAINER TEXT
+logged() {
+        [[ $(container_log "$1" "$2") == "$3" ]]
+}
+
+# events NN-NAME POD: what it was told of a pod, in one line.
+events() {
+        awk -v pod="$2" '$2 == pod { printf "%s%s", sep, $1; sep = " " }' "$E2E_TMP/$1.log"
+}
+
+told() {
+        [[ $(events "$1" "$2") == "$3" ]]
+}
+
+# knows NN-NAME POD [COUNT]: it was told of the pod's container (once), by event or by synchronisation.
+knows() {
+        [[ $(awk -v pod="$2" '$2 == pod && ($1 == "CreateContainer" || $1 == "SyncContainer")' "$E2E_TMP/$1.log" | wc -l) == "${3-1}" ]]
+}
+
+# fails_with POD WORDS: a container of it is refused in these words.
+fails_with() {
+        if container_run "$1" "n$RANDOM" 'sleep 1000' >"$E2E_TMP/said" 2>&1; then
+                return 1
+        fi
+        grep -q "$2" "$E2E_TMP/said"
+}
+
+e2e_begin nri
+nri_plugin_build
+registry_start conformance
+mkdir -p "$E2E_TMP/nri/plugins" "$E2E_TMP/nri/conf.d"
+printf '#!/bin/sh\ntouch %s/hook-ran\n' "$E2E_TMP" >"$E2E_TMP/createruntime"
+chmod 0755 "$E2E_TMP/createruntime"
+echo hello >"$E2E_TMP/greeting"
+
+agent_start "nri: {restart_delay: 300ms, plugins: {optional: {failure: ignore}}}"
+crictl pull "$E2E_IMAGE" >/dev/null
+leaks_begin
+agent_kill
+
+launch 10-first '{"env": {"FIRST": "1", "GIVEN": "first"}, "rlimit": 777, "device": "/dev/other-null", "memory": 67108864,
+        "refuse": "RunPodSandbox"}'
+jq -c --arg from "$E2E_TMP/greeting" --arg hook "$E2E_TMP/createruntime" \
+        '. + {mounts: {"/greeting": $from}, hook: $hook}' "$E2E_TMP/nri/conf.d/10-first.conf" >"$E2E_TMP/new"
+mv "$E2E_TMP/new" "$E2E_TMP/nri/conf.d/10-first.conf"
+launch 20-second '{"env": {"SECOND": "2"}, "refuse": "CreateContainer"}'
+echo 'no program' >"$E2E_TMP/nri/plugins/notes"
+agent_start
+
+# ---- launched plugins ------------------------------------------------------------------------
+
+check "launched plugins are configured" grep -q '^Configure cringle' "$E2E_TMP/10-first.log"
+check "and are among the hooks" listed 10-first
+check "a file that is no plugin is said to be none" grep -q 'notes is not launched' "$E2E_TMP/agent.log"
+pod_run plain >/dev/null
+id=$(container_run plain one 'env; ulimit -n; cat /greeting; test -c /dev/other-null && echo device; exec sleep 1000')
+greeted() {
+        [[ $(container_log plain one) == *FIRST=1*SECOND=2*777*hello*device* ]] ||
+                [[ $(container_log plain one) == *SECOND=2*FIRST=1*777*hello*device* ]]
+}
+check "environment, rlimit, mount and device are as plugins want them" eventually 10 greeted
+check "so is an OCI hook" test -e "$E2E_TMP/hook-ran"
+check "and the limit of memory" same \
+        "$(jq .linux.resources.memory.limit "$AGENT_ROOT/pods/$(pod_id plain)/$id/config.json")" 67108864
+crictl stop --timeout 0 "$id" >/dev/null
+crictl rm "$id" >/dev/null
+pod_remove plain
+check "all events come, in their order" eventually 10 told 20-second plain 'RunPodSandbox CreateContainer PostCreateContainer StartContainer PostStartContainer StopContainer RemoveContainer StopPodSandbox RemovePodSandbox'
+
+# ---- refusals ----------------------------------------------------------------------------------
+
+check_not "a plugin refuses a pod" pod_run refused-pod
+check "nothing of that is seen" same "$(crictl pods --quiet)" ''
+check "the others are not told of it, or that it is gone" told 20-second refused-pod ''
+launch_again() {
+        [[ $(grep -c '^Configure' "$E2E_TMP/10-first.log") == 2 ]] && listed 10-first
+}
+settings 10-first '{"env": {"FIRST": "1", "GIVEN": "first"}}'
+kill "$(pgrep -P "$AGENT_PID" -f "$E2E_TMP/nri/plugins/10-first")"
+check "a plugin that ends is launched again" eventually 20 launch_again
+check "the pod it refused can be made then" pod_run refused-pod
+pod_run refused-container >/dev/null
+check "a plugin refuses a container, by name" fails_with refused-container 'NRI plugin 20-second at CreateContainer: .*not with me'
+check "those before it are told that it is gone" eventually 5 told 10-first refused-container 'RunPodSandbox CreateContainer RemoveContainer'
+pod_remove refused-container refused-pod
+
+# ---- conflicts and validators -------------------------------------------------------------------
+
+pod_run contest >/dev/null
+connect 30-third '{"env": {"GIVEN": "third"}}'
+third=$PLUGIN
+check "a plugin connects by itself" eventually 10 listed 30-third
+check "it is told of the pods there are" grep -q '^SyncPod contest' "$E2E_TMP/30-third.log"
+check "two that set one variable are refused, both named" fails_with contest \
+        'variable GIVEN is set by hook 10-first already, hook 30-third may not set it too'
+check "one that leaves is forgotten" leaves 30-third "$third"
+check "and the pod goes on without it" container_run contest after 'sleep 1000'
+connect 40-takes '{"env": {"GIVEN": "taken"}, "remove": "GIVEN"}'
+eventually 10 listed 40-takes
+container_run contest taken 'echo $GIVEN; exec sleep 1000' >/dev/null
+check "what is removed first may be set" eventually 5 logged contest taken taken
+leaves 40-takes "$PLUGIN"
+connect 50-judge '{"reject": "SECOND"}'
+judge=$PLUGIN
+eventually 10 listed 50-judge
+check "a validator rejects, and knows whose it is" fails_with contest 'SECOND of 20-second is not allowed'
+leaves 50-judge "$judge"
+connect 60-optional '{"env": {"GIVEN": "optional"}}'
+eventually 10 listed 60-optional
+container_run contest ignored 'echo $GIVEN; exec sleep 1000' >/dev/null
+check "a plugin whose failure is ignored leaves no trace" eventually 5 logged contest ignored first
+leaves 60-optional "$PLUGIN"
+
+# ---- silence ---------------------------------------------------------------------------------------
+
+pod_run slow >/dev/null
+connect 70-sleeper '{"sleep": "CreateContainer"}'
+sleeper=$PLUGIN
+eventually 10 listed 70-sleeper
+check "one that does not answer does not stop the container" container_run slow one 'sleep 1000'
+check "and is dropped" eventually 10 gone 70-sleeper
+leaves 70-sleeper "$sleeper"
+
+# ---- limits that change -------------------------------------------------------------------------------
+
+pod_run update '.annotations = {"nri.test/memory": "33554432"}' >/dev/null
+container_run update one 'sleep 1000' >/dev/null
+check "a plugin changes the limits of a container that runs" eventually 10 grep -q '^Updated 0 <nil>' "$E2E_TMP/10-first.log"
+
+# ---- nothing is lost ------------------------------------------------------------------------------------
+
+for i in 1 2 3 4; do
+        pod_run "before$i" >/dev/null
+        container_run "before$i" one 'sleep 1000' >/dev/null
+done
+connect 80-slow-sync '{"sync": 1500}'
+late=$PLUGIN
+for i in 1 2 3 4; do
+        (pod_run "while$i" >/dev/null && container_run "while$i" one 'sleep 1000' >/dev/null) &
+        makers[i]=$!
+        sleep 0.3
+done
+for i in 1 2 3 4; do
+        wait "${makers[i]}"
+done
+for i in 1 2 3 4; do
+        check "container $i of before is known once" eventually 5 knows 80-slow-sync "before$i"
+        check "container $i made while a plugin synchronised is known once" eventually 5 knows 80-slow-sync "while$i"
+done
+
+# ---- a new agent ----------------------------------------------------------------------------------------
+
+agent_kill
+agent_start
+check "a new agent tells launched plugins what there is" knows 20-second before1 2
+check "one that connected by itself is gone with the old one" leaves 80-slow-sync "$late"
+
+for id in $(crictl ps --all --quiet); do
+        crictl stop --timeout 0 "$id" >/dev/null
+        crictl rm "$id" >/dev/null
+done
+pod_remove contest slow update before{1..4} while{1..4}
+rm "$E2E_TMP"/nri/plugins/*             # to compare with the agent that had none
+agent_kill
+agent_start
+leaks_none "nothing stayed behind"
+e2e_end

@@ -1,0 +1,138 @@
+#pragma once
+
+/*
+ * What the files of this folder share: a plugin, and the book of what plugins know of
+ *
+ * Locks, in the order in which they are taken:
+ * - `gate`: whoever tells an event holds it shared; whoever brings a plugin in, or takes one out, alone.
+ * - `lock`: everything else that changes; never held while somebody is waited for.
+ */
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "agent/base/child.h"
+#include "agent/base/map.h"
+#include "agent/rpc/ttrpc.h"
+#include "hooks/nri/convert.h"
+#include "hooks/nri/nri.h"
+
+/* What the failure of a plugin does. */
+enum policy {
+        POLICY_USUAL,                   /* a refusal fails the operation, silence does not */
+        POLICY_FAIL,                    /* both do, and so does its absence at a creation */
+        POLICY_IGNORE,                  /* neither does */
+};
+
+/* A program of the plugin directory. */
+struct launched {
+        struct launched *next;
+        char *file, *index, *name;
+        int64_t launch_at;              /* CLOCK_MONOTONIC; 0: it runs, or is not wanted again */
+};
+
+struct plugin {
+        struct plugin *next;            /* in the order of indices */
+        struct nri *nri;
+        struct ttrpc *rpc;
+        struct child child;             /* of a launched one */
+        struct launched *launched;      /* NULL: it connected by itself */
+
+        /* Under nri->lock: */
+        char *index, *name, *label;     /* as registered; label is "index-name"; NULL before */
+        bool ended;
+        unsigned misses;
+        uint64_t calls, failures;
+
+        /* Of whoever brings it in, before others see it: */
+        uint32_t events;                /* bits, 1 << (event - 1) */
+        _Atomic bool old;                       /* knows StateChange only; once true, it stays so */
+        enum policy policy;
+};
+
+/* A pod or container that plugins know of. */
+struct known {
+        char *pod;                      /* id of a container's pod; NULL: it is a pod */
+        struct buf message;             /* Nri__PodSandbox or Nri__Container, packed; without state */
+        Nri__ContainerState state;
+        struct hooks_subject last;      /* its numbers alone: pid, times, exit code */
+        bool busy;                      /* an event of it is being told; others of it wait */
+        bool starting;                  /* between StartContainer and PostStartContainer */
+        bool ended;                     /* its end has come */
+        bool end_told;
+};
+
+struct nri {
+        char *socket, *plugin_dir, *config_dir;
+        int64_t registration_timeout, request_timeout, sync_timeout, restart_delay;
+        unsigned max_misses;
+        struct map policies;            /* name or label -> (void *) enum policy */
+        const struct nri_host *host;
+        struct hooks_next next;
+
+        pthread_rwlock_t gate;
+        struct plugin *plugins;         /* changes with the gate held alone */
+
+        pthread_mutex_t lock;
+        pthread_cond_t changed;         /* something below, or in a plugin, or a known's busy */
+        struct map pods, containers;    /* id -> struct known */
+        bool stopping;
+        unsigned comers;                /* threads that bring a plugin in */
+        struct launched *programs;      /* of the keeper thread */
+
+        int listen_fd, wake_fd;         /* wake_fd ends the accepting thread */
+        bool accepting, keeping;        /* these threads run */
+        pthread_t accepter, keeper;
+};
+
+#define PLUGIN_SERVICE "nri.pkg.api.v1alpha1.Plugin"
+#define RUNTIME_SERVICE "nri.pkg.api.v1alpha1.Runtime"
+
+/* plugin.c ---------------------------------------------------------------------------- */
+
+/* Bring in what speaks on @fd (taken): registration to the end of synchronisation.  @child is taken, too. */
+void plugin_bring_in(struct nri *n, int fd, struct child *child, struct launched *launched);
+
+/* Those that have ended leave the list.  Takes the gate. */
+void plugins_reap(struct nri *n);
+void plugin_free(struct plugin *p);
+
+static inline bool plugin_wants(const struct plugin *p, Nri__Event event)
+{
+        return p->events & (1u << (event - 1));
+}
+
+/*
+ * Call @p at @event with a pod, and a container or NULL.  0: @ret has its answer; 1: it has failed, which its policy
+ * lets pass (logged); -1: which fails the operation.
+ */
+int plugin_tell(struct plugin *p, Nri__Event event, Nri__PodSandbox *pod, Nri__Container *container,
+                const struct cringle_call *call, struct buf *ret, struct cringle_err *err);
+
+/* The same with any message, by the event's own method. */
+int plugin_ask(struct plugin *p, Nri__Event event, const ProtobufCMessage *request, const struct cringle_call *call,
+               struct buf *ret, struct cringle_err *err);
+
+/* What an answer that makes no sense comes to: the plugin is dropped.  As plugin_tell(), never 0. */
+int plugin_broken(struct plugin *p, Nri__Event event, struct cringle_err *err);
+
+/* "RunPodSandbox". */
+const char *event_name(Nri__Event event);
+
+/* Carry out updates and evictions that a plugin asks for; those that failed are listed in @failed; NULL: nobody waits. */
+void nri_carry_out(struct nri *n, const char *label, Nri__ContainerUpdate **updates, size_t n_updates,
+                   Nri__ContainerEviction **evictions, size_t n_evictions, Nri__UpdateContainersResponse *failed);
+
+/* events.c ----------------------------------------------------------------------------- */
+
+int nri_run(void *data, int point, const struct hooks_subject *s, const struct cringle_call *call,
+            struct cringle_err *err);
+int nri_adjust(void *data, struct adjust *a, const struct hooks_subject *s, const struct cringle_call *call,
+               struct cringle_err *err);
+void nri_adopt(void *data, const struct hooks_subject *s);
+void nri_forget(void *data, const struct hooks_subject *s);
+void known_free(void *known);
+
+/* The message of what is known, with its state; the caller's.  nri->lock is held. */
+Nri__PodSandbox *known_pod(const struct known *k);
+Nri__Container *known_container(const struct known *k);
