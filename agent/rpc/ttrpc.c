@@ -23,6 +23,13 @@
 #define HEADER 10
 #define FRAME_MAX (TTRPC_MAX + HEADER)
 
+/*
+ * A message goes as one frame of at most so many bytes, and one of all the rest.  Readers that
+ * take a frame into the buffer they happen to have (the Go library's) have one of this
+ * size first, and one for the rest of the message then; another division they cannot take.
+ */
+#define FIRST_FRAME 4096
+
 /* Until a peer that does not read has taken a message. */
 #define WRITE_LIMIT (10 * NSEC_PER_SEC)
 
@@ -131,26 +138,40 @@ static int write_all(struct ttrpc *t, const char *data, size_t n, const struct c
         return 0;
 }
 
-/* One message as one frame of the mux.  A failure half-way ends the connection: the peer cannot find the next one. */
+static int add_frame(struct buf *out, uint32_t lane, const char *data, size_t n, struct cringle_err *err)
+{
+        unsigned char header[MUX_HEADER];
+
+        if (n == 0)
+                return 0;
+        put32(header, lane);
+        put32(header + 4, (uint32_t) n);
+        return buf_add(out, header, sizeof header, err) < 0 ? -1 : buf_add(out, data, n, err);
+}
+
+/* One message.  A failure half-way ends the connection: the peer cannot find the next one. */
 static int send_message(struct ttrpc *t, uint32_t lane, enum type type, uint32_t stream,
                         const ProtobufCMessage *message, struct cringle_err *err)
 {
         struct cringle_call limit = call_within(NULL, WRITE_LIMIT);
         size_t n = protobuf_c_message_get_packed_size(message);
-        auto_buf out = BUF_INIT;
-        unsigned char header[MUX_HEADER + HEADER] = { 0 };
+        auto_buf whole = BUF_INIT, out = BUF_INIT;
+        unsigned char header[HEADER] = { 0 };
+        size_t first;
         int r;
 
         if (n > TTRPC_MAX)
                 return err_set(err, CRINGLE_E_EXHAUSTED, "message of %zu bytes, at most %zu can be sent", n, TTRPC_MAX);
-        put32(header, lane);
-        put32(header + 4, (uint32_t) (HEADER + n));
-        put32(header + MUX_HEADER, (uint32_t) n);
-        put32(header + MUX_HEADER + 4, stream);
-        header[MUX_HEADER + 8] = type;
-        if (buf_add(&out, header, sizeof header, err) < 0 || buf_reserve(&out, n, err) < 0)
+        put32(header, (uint32_t) n);
+        put32(header + 4, stream);
+        header[8] = type;
+        if (buf_add(&whole, header, sizeof header, err) < 0 || buf_reserve(&whole, n, err) < 0)
                 return -1;
-        out.len += protobuf_c_message_pack(message, (uint8_t *) out.data + out.len);
+        whole.len += protobuf_c_message_pack(message, (uint8_t *) whole.data + whole.len);
+        first = whole.len < FIRST_FRAME ? whole.len : FIRST_FRAME;
+        if (add_frame(&out, lane, whole.data, first, err) < 0 ||
+            add_frame(&out, lane, whole.data + first, whole.len - first, err) < 0)
+                return -1;
 
         pthread_mutex_lock(&t->writing);
         r = write_all(t, out.data, out.len, &limit, err);

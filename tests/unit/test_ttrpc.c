@@ -215,6 +215,28 @@ static void test_a_request_that_is_too_long_is_not_sent(void **state)
         finish(&p);
 }
 
+/* The Go library's reader takes no other division. */
+static void test_a_long_message_goes_as_a_page_and_the_rest(void **state)
+{
+        struct cringle_call call = call_within(NULL, 50 * NSEC_PER_MSEC);
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        auto_buf answer = BUF_INIT;
+        static char big[10000], text[20000];
+        uint32_t words[2], n;
+        struct pair p;
+
+        begin(&p);
+        assert_int_equal(ttrpc_call(p.us, "a.Service", "Echo", big, sizeof big, &call, &answer, &err), -1);
+        get(p.peer, words, sizeof words);
+        assert_int_equal(ntohl(words[1]), 4096);
+        get(p.peer, text, 4096);
+        memcpy(&n, text, sizeof n);
+        get(p.peer, words, sizeof words);
+        assert_int_equal(ntohl(words[0]), TTRPC_OUT);
+        assert_int_equal(ntohl(words[1]), 10 + ntohl(n) - 4096);
+        finish(&p);
+}
+
 static Ttrpc__Request request_of(const char *method)
 {
         Ttrpc__Request request = TTRPC__REQUEST__INIT;
@@ -385,6 +407,7 @@ UNIT_MAIN(
         cmocka_unit_test(test_a_peer_that_does_not_answer_costs_no_more_than_the_deadline),
         cmocka_unit_test(test_calls_under_way_fail_when_the_peer_leaves),
         cmocka_unit_test(test_a_request_that_is_too_long_is_not_sent),
+        cmocka_unit_test(test_a_long_message_goes_as_a_page_and_the_rest),
         cmocka_unit_test(test_the_peer_is_served),
         cmocka_unit_test(test_a_call_is_answered_while_one_is_being_served),
         cmocka_unit_test(test_messages_may_come_in_any_pieces),
