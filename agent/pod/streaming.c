@@ -113,8 +113,9 @@ int streaming_new(struct pods *pods, const struct config *config, struct streami
                 .creation = config->streaming.creation_timeout, .uid = config->streaming.uid,
                 .gid = config->streaming.gid, .listener = -1, .child = CHILD_INIT, .control = -1,
         };
-        s->program = strdup(config->programs.stream);
-        s->address = strdup(config->streaming.address);
+        /* A configuration put together by hand may leave them out. */
+        s->program = strdup(config->programs.stream ? config->programs.stream : "");
+        s->address = strdup(config->streaming.address ? config->streaming.address : "");
         s->certificate = config->streaming.tls_cert ? strdup(config->streaming.tls_cert) : NULL;
         s->key = config->streaming.tls_key ? strdup(config->streaming.tls_key) : NULL;
         *ret = s;
