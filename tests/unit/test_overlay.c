@@ -44,12 +44,17 @@ static void host_log(const struct cringle_host *host, int level, const char *tex
 
 static const struct cringle_host host = { .size = sizeof host, .log = host_log };
 
+/* The overlays of the mount table, one a line: what else is in it, others may mount and unmount meanwhile. */
 static char *mount_table(void)
 {
-        auto_buf text = BUF_INIT;
+        auto_buf text = BUF_INIT, overlays = BUF_INIT;
+        char *rest = NULL;
 
         assert_ok(file_read("/proc/self/mountinfo", 1 << 24, &text, &scratch), &scratch);
-        return buf_steal(&text);
+        for (char *line = strtok_r(text.data, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+                if (strstr(line, " - overlay ") || strstr(line, "/cringle-unit."))
+                        assert_ok(buf_printf(&overlays, &scratch, "%s\n", line), &scratch);
+        return buf_steal(&overlays);
 }
 
 static int setup(void **state)
