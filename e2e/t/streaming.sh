@@ -36,7 +36,8 @@ fetch() {
         local status=0 forward
 
         rm -f "$E2E_TMP/forward.log"
-        crictl port-forward "$(pod_id web)" "$1:8080" >"$E2E_TMP/forward.log" 2>&1 &
+        "$(cri_tool crictl)" --config /dev/null --runtime-endpoint "unix://$SOCKET" \
+                port-forward "$(pod_id web)" "$1:8080" >"$E2E_TMP/forward.log" 2>&1 &
         forward=$!
         eventually 10 grep -q 'Forwarding from' "$E2E_TMP/forward.log" &&
                 curl -sS --max-time 60 "http://127.0.0.1:$1/big" | cmp - "$E2E_TMP/big" &&
