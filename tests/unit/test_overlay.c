@@ -44,15 +44,15 @@ static void host_log(const struct cringle_host *host, int level, const char *tex
 
 static const struct cringle_host host = { .size = sizeof host, .log = host_log };
 
-/* The overlays of the mount table, one a line: what else is in it, others may mount and unmount meanwhile. */
-static char *mount_table(void)
+/* The overlays of the mount table and what is in @dir, one a line: the rest others may mount and unmount meanwhile. */
+static char *mount_table(const char *dir)
 {
         auto_buf text = BUF_INIT, overlays = BUF_INIT;
         char *rest = NULL;
 
         assert_ok(file_read("/proc/self/mountinfo", 1 << 24, &text, &scratch), &scratch);
         for (char *line = strtok_r(text.data, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
-                if (strstr(line, " - overlay ") || strstr(line, "/cringle-unit."))
+                if (strstr(line, " - overlay ") || strstr(line, dir))
                         assert_ok(buf_printf(&overlays, &scratch, "%s\n", line), &scratch);
         return buf_steal(&overlays);
 }
@@ -72,7 +72,7 @@ static int setup(void **state)
         f->ops = f->factory->ops;
         assert_ok(f->factory->create(&host, settings, &f->self, &scratch), &scratch);
         assert_ok(f->factory->start(f->self, &scratch), &scratch);
-        f->mounts = mount_table();
+        f->mounts = mount_table(f->dir);
         *state = f;
         return 0;
 }
@@ -199,7 +199,7 @@ static size_t entries(struct fixture *f, const char *name)
 
 static void assert_mount_table_untouched(struct fixture *f)
 {
-        auto_free char *now = mount_table();
+        auto_free char *now = mount_table(f->dir);
 
         assert_null(strstr(now, f->dir));
         assert_string_equal(now, f->mounts);
