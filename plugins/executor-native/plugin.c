@@ -203,7 +203,7 @@ static int compile(const struct cringle_container_launch *launch, struct cringle
         auto_json spec = NULL;
         auto_buf plan = BUF_INIT;
 
-        if (json_parse(launch->config, strlen(launch->config), &spec, err) < 0)
+        if (json_parse_bytes(launch->config, strlen(launch->config), &spec, err) < 0)
                 return err_wrap(err, "config.json");
         if (plan_compile(spec, &options, &plan, err) < 0)
                 return -1;
