@@ -243,6 +243,10 @@ void io_drain(struct io *io)
                 ;
         for (int i = 0; i < 64 && stream_read(&io->err); i++)
                 ;
+        if (io->log) {
+                log_end(io->log, io->out.name, &io->out.tail);
+                log_end(io->log, io->err.name, &io->err.tail);
+        }
         sweep(io);
 }
 

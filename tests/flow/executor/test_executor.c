@@ -109,6 +109,19 @@ static void long_lines_are_split_and_a_last_one_is_partial(void **state)
         world_destroy(*state, id);
 }
 
+static void a_partial_line_is_logged_before_the_exit_is_told(void **state)
+{
+        /* The child still has the pipe when its parent ends. */
+        const char *id = world_run(*state, &(struct wish) { .pod_pid = true, .args =
+                "[\"sh\",\"-c\",\"sleep 100 & printf end\"]" });
+        auto_free char *log = NULL;
+
+        world_exit(id);
+        log = world_log(*state, id);
+        assert_string_equal(log, "stdout P end\n");
+        world_destroy(*state, id);
+}
+
 static void a_reopened_log_is_a_new_file(void **state)
 {
         struct world *w = *state;
@@ -752,5 +765,6 @@ UNIT_MAIN(
         POD_TEST(a_monitor_stays_small),
         POD_TEST(a_debug_container_can_join_anothers_pid_namespace),
         POD_TEST(the_first_process_cannot_be_reached_to_change_the_monitor),
+        cmocka_unit_test_setup_teardown(a_partial_line_is_logged_before_the_exit_is_told, setup_shared_pid, teardown),
         cmocka_unit_test_setup_teardown(a_shared_pid_namespace_has_an_init_that_shows_nothing, setup_shared_pid, teardown),
         cmocka_unit_test_setup_teardown(a_user_namespace_maps_ids_and_devices_work, setup_user, teardown))
