@@ -278,7 +278,7 @@ go_ready() {
         export PATH=$E2E_CACHE/go-$wanted/bin:$PATH
 }
 
-# cri_tool critest|crictl: prints the program's path; built at most once per go.sum.
+# cri_tool critest|crictl|ginkgo: prints the program's path; built at most once per go.sum.
 cri_tool() {
         local sum out
 
@@ -296,6 +296,7 @@ cri_tool() {
                         export GOTOOLCHAIN=local GOFLAGS=-mod=readonly CGO_ENABLED=0
                         case $1 in
                         critest) go test -c -o "$out.new" sigs.k8s.io/cri-tools/cmd/critest ;;
+                        ginkgo) go build -o "$out.new" github.com/onsi/ginkgo/v2/ginkgo ;;
                         *) go build -o "$out.new" "sigs.k8s.io/cri-tools/cmd/$1" ;;
                         esac
                         mv "$out.new" "$out"

@@ -6,6 +6,7 @@ go 1.26.4
 toolchain go1.26.8
 
 tool (
+	github.com/onsi/ginkgo/v2/ginkgo
 	sigs.k8s.io/cri-tools/cmd/crictl
 	sigs.k8s.io/cri-tools/cmd/critest
 )
