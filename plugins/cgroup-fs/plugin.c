@@ -16,12 +16,12 @@
 #include "agent/base/file.h"
 #include "agent/base/str.h"
 #include "plugins/api/cgroup.h"
-#include "plugins/cgroup-fs/devices.h"
-#include "plugins/cgroup-fs/ending.h"
-#include "plugins/cgroup-fs/limits.h"
+#include "cgroup/devices.h"
+#include "cgroup/ending.h"
+#include "cgroup/limits.h"
 #include "plugins/cgroup-fs/name.h"
-#include "plugins/cgroup-fs/stats.h"
-#include "plugins/cgroup-fs/tree.h"
+#include "cgroup/stats.h"
+#include "cgroup/tree.h"
 
 #define MOUNTINFO_MAX (16 * 1024 * 1024)
 #define PATIENCE (120 * NSEC_PER_SEC)   /* for callers without a deadline: processes in a hung file system never end */

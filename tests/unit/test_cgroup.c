@@ -19,8 +19,8 @@
 #include "agent/base/file.h"
 #include "agent/base/str.h"
 #include "plugins/api/cgroup.h"
-#include "plugins/cgroup-fs/devices.h"
-#include "plugins/cgroup-fs/tree.h"
+#include "cgroup/devices.h"
+#include "cgroup/tree.h"
 
 const struct cringle_plugin *cringle_builtin_cgroup_fs(void);
 

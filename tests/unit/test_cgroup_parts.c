@@ -10,11 +10,11 @@
 
 #include "agent/base/file.h"
 #include "agent/base/str.h"
-#include "plugins/cgroup-fs/devices.h"
-#include "plugins/cgroup-fs/limits.h"
+#include "cgroup/devices.h"
+#include "cgroup/limits.h"
 #include "plugins/cgroup-fs/name.h"
-#include "plugins/cgroup-fs/stats.h"
-#include "plugins/cgroup-fs/tree.h"
+#include "cgroup/stats.h"
+#include "cgroup/tree.h"
 
 /* --- names --- */
 

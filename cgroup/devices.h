@@ -11,7 +11,7 @@
 #include <stddef.h>
 
 #include "plugins/api/cgroup.h"
-#include "plugins/cgroup-fs/tree.h"
+#include "cgroup/tree.h"
 
 /*
  * Put @rules into force for @path, replacing what was.  On failure what was stays,

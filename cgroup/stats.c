@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "agent/base/err.h"
-#include "plugins/cgroup-fs/stats.h"
+#include "cgroup/stats.h"
 
 /* v1 says "none" with the largest multiple of a page. */
 #define V1_NONE (INT64_MAX - 65536)

@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #include "plugins/api/cgroup.h"
-#include "plugins/cgroup-fs/tree.h"
+#include "cgroup/tree.h"
 
 /* One write, in order. */
 struct limit {

@@ -12,7 +12,7 @@
 
 #include "agent/base/err.h"
 #include "agent/base/str.h"
-#include "plugins/cgroup-fs/devices.h"
+#include "cgroup/devices.h"
 
 #define PROGRAMS_MAX 64
 

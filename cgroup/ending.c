@@ -15,7 +15,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/err.h"
 #include "agent/base/str.h"
-#include "plugins/cgroup-fs/ending.h"
+#include "cgroup/ending.h"
 
 #define WAIT_FIRST NSEC_PER_MSEC
 #define WAIT_MAX (20 * NSEC_PER_MSEC)

@@ -18,7 +18,7 @@
 
 #include "agent/base/err.h"
 #include "agent/base/str.h"
-#include "plugins/cgroup-fs/limits.h"
+#include "cgroup/limits.h"
 
 void limits_done(struct limits *l)
 {

@@ -16,7 +16,7 @@
 #include "agent/base/err.h"
 #include "agent/base/file.h"
 #include "agent/base/str.h"
-#include "plugins/cgroup-fs/tree.h"
+#include "cgroup/tree.h"
 
 #define FILE_MAX (1024 * 1024)
 #define DIRS_MAX 16384                  /* below one container; more is an attack */

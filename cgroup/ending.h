@@ -7,7 +7,7 @@
 #include <stdbool.h>
 
 #include "agent/base/call.h"
-#include "plugins/cgroup-fs/tree.h"
+#include "cgroup/tree.h"
 
 /* SIGKILL to all processes in @path and below, until nobody is left or @call ends.  No such cgroup: success. */
 int ending_kill(const struct trees *t, const struct cringle_call *call, const char *path, struct cringle_err *err);
