@@ -13,6 +13,7 @@
 #include <spawn.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -23,6 +24,7 @@
 #include "agent/base/sock.h"
 
 #define TAIL_MAX 1024
+#define CHUNK 16384
 
 /* Numbers in the child below this are targets; from here on, fds are out of the way of dup2(). */
 #define FD_PARKED 64
@@ -203,7 +205,7 @@ static void pump_in(struct pump *p)
 /* 1: read something; 0: nothing there now; the fd is closed at its end. */
 static int pump_out(int *fd, struct buf *to, size_t max, bool tail, struct cringle_err *err)
 {
-        char chunk[16384];
+        char chunk[CHUNK];
         ssize_t n = read(*fd, chunk, sizeof chunk);
 
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -254,19 +256,24 @@ static int pump_step(struct pump *p, const struct cringle_call *call, bool *ret_
         return 0;
 }
 
-/* After the end: what is in the pipes already, without waiting for whoever else holds them. */
+/* What is in the pipe now, and no more: whoever else holds it may write on and on. */
+static int pump_there(int *fd, struct buf *to, size_t max, bool tail, struct cringle_err *err)
+{
+        int there = 0, r = 1;
+
+        if (*fd < 0 || ioctl(*fd, FIONREAD, &there) < 0)
+                return 0;
+        for (int n = there / CHUNK + 1; n > 0 && *fd >= 0 && r > 0; n--)
+                r = pump_out(fd, to, max, tail, err);
+        return r < 0 ? -1 : 0;
+}
+
+/* After the end, without waiting for others. */
 static int pump_rest(struct pump *p, struct cringle_err *err)
 {
-        int r = 1;
-
-        while (p->out >= 0 && r > 0)
-                r = pump_out(&p->out, p->output, p->max, false, err);
-        if (r < 0)
+        if (pump_there(&p->out, p->output, p->max, false, err) < 0)
                 return -1;
-        r = 1;
-        while (p->err >= 0 && r > 0)
-                r = pump_out(&p->err, p->tail, 0, true, err);
-        return r < 0 ? -1 : 0;
+        return pump_there(&p->err, p->tail, 0, true, err);
 }
 
 int child_run(const struct child_spec *spec, const struct cringle_call *call, const struct buf *input,

@@ -3,6 +3,7 @@
  */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -82,6 +83,18 @@ static int say_end(struct apart *a, struct cringle_err *err)
         return err_set(err, CRINGLE_E_UNAVAILABLE, "its process has ended: %s", text);
 }
 
+/* One that ended between two calls costs neither of them. */
+static void forget_ended(struct apart *a)
+{
+        struct cringle_err why = CRINGLE_ERR_INIT;
+        struct pollfd p[2] = { { .fd = a->child.pidfd, .events = POLLIN }, { .fd = a->fd } };
+
+        if (a->fd < 0 || poll(p, 2, 0) <= 0)
+                return;
+        say_end(a, &why);
+        log_warning("hook plugin %s: %s; between two calls", a->name, why.text);
+}
+
 /* The next message within @call; @ret is borrowed from @text.  On failure the child is gone. */
 static int next_message(struct apart *a, const struct cringle_call *call, struct buf *text, uint16_t *ret_tag,
                         struct rec_cursor *ret, struct cringle_err *err)
@@ -89,7 +102,8 @@ static int next_message(struct apart *a, const struct cringle_call *call, struct
         struct rec_cursor c;
         int r;
 
-        if (call_wait(call, a->fd, POLLIN, -1, err) < 0) {
+        /* The check is for one that never stops talking. */
+        if (call_check(call, err) < 0 || call_wait(call, a->fd, POLLIN, -1, err) < 0) {
                 drop_child(a);
                 return err_wrap(err, "its process does not answer and was killed");
         }
@@ -219,6 +233,7 @@ static int start_child(struct apart *a, struct cringle_err *err)
         a->fd = fds[0];
         as.fd = theirs = fds[1];
         apart_widen(a->fd);
+        fcntl(a->fd, F_SETFL, O_NONBLOCK);      /* one that does not read what it asked for is not waited for */
         if (child_spawn(&spec, &a->child, err) < 0) {
                 a->fd = fd_close(a->fd);
                 return -1;
@@ -297,6 +312,7 @@ static int create_there(struct apart *a, const struct cringle_pair *settings, st
 /* A child that is created; the lock is held. */
 static int have_child(struct apart *a, struct cringle_err *err)
 {
+        forget_ended(a);
         if (a->fd >= 0)
                 return 0;
         if (start_child(a, err) < 0)

@@ -16,6 +16,7 @@
 #include "agent/base/child.h"
 #include "agent/base/clock.h"
 #include "agent/base/err.h"
+#include "agent/base/file.h"
 #include "agent/base/sock.h"
 #include "agent/base/str.h"
 #include "agent/host/apart_message.h"
@@ -403,6 +404,7 @@ int host_plugin_main(char *const argv[])
         if (!argv[0] || !argv[1])
                 return EXIT_FAILURE;
         setrlimit(RLIMIT_CORE, &none);
+        file_poke("/proc/self/oom_score_adj", "1000", NULL);    /* where memory is short: it comes back */
         apart_widen(APART_FD);
         if (load(argv[0], argv[1], &err) < 0 || pthread_create(&watcher, NULL, watch, NULL) != 0) {
                 send_result(-1, &err);

@@ -5,12 +5,14 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/pidfd.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,6 +22,31 @@
 #include "agent/launch/hook.h"
 #include "agent/launch/kernel.h"
 #include "agent/launch/process.h"
+
+#define PIPE_SIZE 65536
+
+static struct hook_origin origin;
+
+void hook_set_origin(const struct hook_origin *from)
+{
+        origin = *from;
+}
+
+/* What cannot be had back stays as it is: none of it keeps a hook from running. */
+static void go_back_to_origin(void)
+{
+        struct rlimit files;
+        char score[16];
+
+        if (!origin.known)
+                return;
+        if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+                files.rlim_cur = origin.nofile_soft;
+                setrlimit(RLIMIT_NOFILE, &files);
+        }
+        snprintf(score, sizeof score, "%d", origin.oom_score);
+        file_poke("/proc/self/oom_score_adj", score, NULL);
+}
 
 int hook_next(struct rec_cursor *plan, enum plan_stage stage, unsigned *index, struct rec_cursor *ret_body)
 {
@@ -59,13 +86,15 @@ int hook_state(struct rec_cursor plan, const char *status, int32_t pid, struct c
 
 /* In the hook's process; what goes wrong is told on the stderr that is watched. */
 __attribute__((noreturn))
-static void hook_child(struct rec_cursor plan, const char *path, const char **argv, const char **env, int state_fd,
-                       int stderr_fd)
+static void hook_child(struct rec_cursor plan, enum plan_stage stage, const char *path, const char **argv,
+                       const char **env, int state_fd, int stderr_fd)
 {
         struct rec_cursor body;
         int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
 
         setpgid(0, 0);
+        if (stage != PLAN_START_CONTAINER)      /* there the container's own limits are in force */
+                go_back_to_origin();
         /* Lifted out of the way first, lest one dup2() close what the next needs. */
         state_fd = fcntl(state_fd, F_DUPFD_CLOEXEC, 10);
         stderr_fd = fcntl(stderr_fd, F_DUPFD_CLOEXEC, 10);
@@ -107,7 +136,7 @@ int hook_start(struct rec_cursor plan, struct rec_cursor body, enum plan_stage s
         if (pid < 0)
                 return err_sys(err, "start %s hook %u, %s", plan_stage_name(stage), index, path);
         if (pid == 0)
-                hook_child(plan, path, argv, env, state_fd, write_end);
+                hook_child(plan, stage, path, argv, env, state_fd, write_end);
         setpgid(pid, pid);              /* whoever of the two comes first */
 
         *ret = (struct hook) {
@@ -122,11 +151,13 @@ int hook_start(struct rec_cursor plan, struct rec_cursor body, enum plan_stage s
         return 0;
 }
 
+/* No more at a time than a pipe holds: who writes without end would keep us here past its time. */
 void hook_drain(struct hook *h)
 {
         char chunk[4096];
+        size_t left = PIPE_SIZE;
 
-        while (h->stderr_fd >= 0) {
+        while (h->stderr_fd >= 0 && left > 0) {
                 ssize_t n = read(h->stderr_fd, chunk, sizeof chunk);
                 size_t keep;
 
@@ -138,6 +169,7 @@ void hook_drain(struct hook *h)
                         h->stderr_fd = fd_close(h->stderr_fd);
                         return;
                 }
+                left -= (size_t) n < left ? (size_t) n : left;
                 if ((size_t) n >= HOOK_TAIL_MAX) {
                         memcpy(h->tail, chunk + n - HOOK_TAIL_MAX, HOOK_TAIL_MAX);
                         h->tail_n = HOOK_TAIL_MAX;
@@ -189,6 +221,18 @@ int hook_finish(struct hook *h, int status, struct cringle_err *err)
                        plan_stage_name(h->stage), h->index, h->path, how, n ? ": " : "", tail);
 }
 
+/* Milliseconds until its time is over, for poll; -1: never. */
+static int time_left(const struct hook *h)
+{
+        int64_t left = h->deadline - clock_monotonic();
+
+        if (!h->deadline || h->timed_out)
+                return -1;
+        if (left <= 0)
+                return 0;
+        return left / NSEC_PER_MSEC >= INT_MAX ? INT_MAX : (int) (left / NSEC_PER_MSEC) + 1;
+}
+
 /* Until it was reaped.  The wait status. */
 static int wait_for(struct hook *h)
 {
@@ -200,16 +244,14 @@ static int wait_for(struct hook *h)
                         { .fd = pidfd, .events = POLLIN },
                         { .fd = h->stderr_fd, .events = POLLIN },
                 };
-                int64_t left = h->deadline ? h->deadline - clock_monotonic() : -1;
-                int timeout = h->deadline && !h->timed_out ? (int) ((left < 0 ? 0 : left) / NSEC_PER_MSEC + 1) : -1;
-                int n = poll(fds, 2, timeout);
+                int timeout = time_left(h), n = poll(fds, 2, timeout);
 
-                if (n == 0)
-                        hook_expire(h);
                 if (n > 0 && fds[1].revents)
                         hook_drain(h);
                 if (n > 0 && fds[0].revents)
                         break;
+                if (timeout >= 0 && time_left(h) == 0)  /* also of one that never stops talking */
+                        hook_expire(h);
         }
         while (waitpid(h->pid, &status, 0) < 0 && errno == EINTR)
                 ;

@@ -31,6 +31,16 @@ struct hook {
         char tail[HOOK_TAIL_MAX];
 };
 
+/* What hooks are to start from where the caller has changed its own. */
+struct hook_origin {
+        bool known;
+        int oom_score;
+        uint64_t nofile_soft;           /* RLIMIT_NOFILE */
+};
+
+/* For all hooks started from here on, also by children of the caller.  Otherwise they inherit. */
+void hook_set_origin(const struct hook_origin *origin);
+
 /*
  * The next hook of @stage from *@plan on; *@index counts them.  1: @body is its record; 0: there is none.
  */
@@ -43,7 +53,7 @@ int hook_state(struct rec_cursor plan, const char *status, int32_t pid, struct c
 int hook_start(struct rec_cursor plan, struct rec_cursor body, enum plan_stage stage, unsigned index, int state_fd,
                struct hook *ret, struct cringle_err *err);
 
-/* Take in what stderr has.  Call when stderr_fd is readable. */
+/* Take in what stderr has, some of it if that is much.  Call while stderr_fd is readable. */
 void hook_drain(struct hook *h);
 
 /* SIGKILL to its group, because its time is over. */

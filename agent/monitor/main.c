@@ -194,6 +194,7 @@ static void protect_self(void)
                 files.rlim_cur = files.rlim_max;
                 setrlimit(RLIMIT_NOFILE, &files);
         }
+        hook_set_origin(&(struct hook_origin) { true, monitor.oom_score, monitor.nofile_soft });
 }
 
 static int set_signals(struct cringle_err *err)

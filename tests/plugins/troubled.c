@@ -1,15 +1,23 @@
 /*
- * A hook that does what the annotation `do` says, trouble included; for tests of hooks in
- * processes of their own.
+ * A hook that does what the annotation `do.NAME`, else `do`, says, trouble included; for tests of
+ * what a plugin's faults cost.  NAME is its own, so that one node can have several of them.
  */
 
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include <api/hook.h>
+
+#ifndef NAME
+#define NAME troubled
+#endif
+#define QUOTE_(x) #x
+#define QUOTE(x) QUOTE_(x)
+#define PLUGIN(...) CRINGLE_PLUGIN(__VA_ARGS__)         /* expands NAME first */
 
 static char word[64];
 static const struct cringle_host *services;
@@ -62,22 +70,88 @@ static int adjust(const struct cringle_event *ev, struct cringle_err *err)
         return ev->add_oci_hook(ev, "poststop", "/bin/true", NULL, NULL, 7, err);
 }
 
+/* A variable that says whose turn it was, and an OCI hook that writes it into the file of the annotation `file`. */
+static int tell(const struct cringle_event *ev, struct cringle_err *err)
+{
+        const char *seen = ev->env(ev, "TOLD"), *file = ev->annotation(ev, "file");
+        const char *args[] = { "sh", "-c", "echo $1 >>$2", "sh", QUOTE(NAME), file, NULL };
+
+        if (ev->set_env(ev, "TOLD_" QUOTE(NAME), word, err) < 0)
+                return -1;
+        if (seen && ev->set_env(ev, "SEEN_" QUOTE(NAME), seen, err) < 0)
+                return -1;
+        return file ? ev->add_oci_hook(ev, "createRuntime", "/bin/sh", args, NULL, 0, err) : 0;
+}
+
+/* One adjustment each that makes no sense; the number picks it. */
+static int nonsense(const struct cringle_event *ev, int number, struct cringle_err *err)
+{
+        static const char *const no_args[] = { NULL }, *const args[] = { "sh", NULL }, *const bad_env[] = { "=x", NULL };
+
+        switch (number) {
+        case 0:
+                return ev->set_env(ev, NULL, "", err);
+        case 1:
+                return ev->set_env(ev, "A=B", "", err);
+        case 2:
+                return ev->add_mount(ev, "etc/../..", "//x/./y", "\377\001", err);
+        case 3:
+                return ev->add_device(ev, "/etc", "/dev/x", "rw", err);
+        case 4:
+                return ev->set_args(ev, no_args, err);
+        case 5:
+                return ev->set_rlimit(ev, "RLIMIT_NOFILE", 9, 1, err);
+        case 6:
+                return ev->add_oci_hook(ev, "sometime", "/bin/true", args, NULL, 1, err);
+        case 7:
+                return ev->add_oci_hook(ev, "poststop", "/bin/true", args, bad_env, -1, err);
+        case 8:
+                return ev->drop_mount(ev, "/nowhere", err);
+        default:
+                return ev->add_cdi_device(ev, "no device\n", err);
+        }
+}
+
+/* Past the interface: into the socket of a process of its own. */
+static void talk_wildly(bool sense)
+{
+        /* A question for a variable, asked for ever, whose answers are not read; else bytes of no meaning. */
+        static const char question[] = "\3\0\15\0\0\0\3\0\0\0\5\0\0\0PATH";
+
+        while (write(3, sense ? question : "\xff\xff\0garbage", sense ? sizeof question : 10) > 0)
+                ;
+}
+
 static int run(void *self, const struct cringle_event *ev, struct cringle_err *err)
 {
-        const char *what = ev->annotation(ev, "do");
+        const char *what = ev->annotation(ev, "do." QUOTE(NAME));
 
+        if (!what)
+                what = ev->annotation(ev, "do");
         if (!what)
                 return 0;
         if (strcmp(what, "crash") == 0)
                 raise(SIGABRT);
+        if (strcmp(what, "segv") == 0)
+                raise(SIGSEGV);
         if (strcmp(what, "exit") == 0)
                 exit(3);
         while (strcmp(what, "hang") == 0)
                 pause();
+        for (volatile int turns = 0; strcmp(what, "spin") == 0; turns++)
+                ;
+        while (strcmp(what, "leak") == 0)
+                memset(malloc(1 << 20), 1, 1 << 20);
+        while (strcmp(what, "flood") == 0)
+                services->count(services, "floods", 1);
+        if (strcmp(what, "garbage") == 0 || strcmp(what, "deaf") == 0)
+                talk_wildly(strcmp(what, "deaf") == 0);
         if (strcmp(what, "refuse") == 0)
                 return cringle_fail(err, CRINGLE_E_DENIED, "not this one");
-        if (strcmp(what, "nonsense") == 0)
-                return ev->set_env(ev, NULL, "", err);
+        if (strncmp(what, "nonsense", 8) == 0)
+                return nonsense(ev, atoi(what + 8), err);
+        if (strcmp(what, "tell") == 0)
+                return tell(ev, err);
         return adjust(ev, err);
 }
 
@@ -92,7 +166,7 @@ static const struct cringle_setting settings[] = {
         { 0 },
 };
 
-CRINGLE_PLUGIN(troubled,
+PLUGIN(NAME,
         .kind = CRINGLE_HOOK,
         .major = CRINGLE_HOOK_MAJOR,
         .minor = CRINGLE_HOOK_MINOR,

@@ -3,6 +3,7 @@
 #include "tests/support/unit.h"
 
 #include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "agent/base/clock.h"
@@ -161,6 +162,60 @@ static void a_hang_costs_its_time_limit(void **state)
         assert_ok(tell(f, "adjust"), &f->err);
 }
 
+static void one_that_spins_or_never_stops_talking_costs_its_time_limit(void **state)
+{
+        static const char *const faults[] = { "spin", "flood" };
+        struct fixture *f = *state;
+
+        for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
+                int64_t begun = clock_monotonic();
+
+                assert_int_equal(tell(f, faults[i]), -1);
+                assert_contains(f->err.text, "its process does not answer and was killed");
+                assert_true(clock_monotonic() - begun < 20 * NSEC_PER_SEC);
+                assert_ok(tell(f, "adjust"), &f->err);
+        }
+}
+
+static void one_that_talks_wildly_costs_one_call(void **state)
+{
+        static const char *const faults[] = { "garbage", "deaf" };
+        struct fixture *f = *state;
+
+        for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
+                assert_int_equal(tell(f, faults[i]), -1);
+                assert_ok(tell(f, "adjust"), &f->err);
+        }
+}
+
+static void adjustments_that_make_no_sense_are_refused(void **state)
+{
+        static const char *const why[] = {
+                "NULL where a value is needed", "'A=B'", "not clean absolute paths", "/etc is not a device", "empty arguments",
+                "soft limit 9 is above the hard one", "unknown stage 'sometime'", "no absolute path, or a negative time limit",
+                "no mount at /nowhere", "no device",
+        };
+        struct fixture *f = *state;
+
+        for (size_t i = 0; i < sizeof why / sizeof *why; i++) {
+                auto_free char *what = str_printf(NULL, "nonsense%zu", i);
+
+                assert_int_equal(tell(f, what), -1);
+                assert_contains(f->err.text, why[i]);
+        }
+}
+
+static void one_that_ended_between_two_calls_costs_neither(void **state)
+{
+        struct fixture *f = *state;
+        pid_t pid = pid_of(f);
+        siginfo_t info;
+
+        assert_int_equal(kill(pid, SIGKILL), 0);
+        assert_int_equal(waitid(P_PID, (id_t) pid, &info, WEXITED | WNOWAIT), 0);
+        assert_int_not_equal(pid_of(f), pid);
+}
+
 static void a_new_process_has_the_newest_settings(void **state)
 {
         struct fixture *f = *state;
@@ -197,5 +252,9 @@ UNIT_MAIN(
         TEST(its_refusal_is_told_in_its_words),
         TEST(a_crash_costs_one_call),
         TEST(a_hang_costs_its_time_limit),
+        TEST(one_that_spins_or_never_stops_talking_costs_its_time_limit),
+        TEST(one_that_talks_wildly_costs_one_call),
+        TEST(adjustments_that_make_no_sense_are_refused),
+        TEST(one_that_ended_between_two_calls_costs_neither),
         TEST(a_new_process_has_the_newest_settings),
         TEST(it_does_not_outlive_the_host))

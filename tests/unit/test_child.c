@@ -95,6 +95,16 @@ static void a_grandchild_with_the_pipe_is_not_waited_for(void **state)
         assert_true(clock_monotonic() - start < 50 * NSEC_PER_SEC);
 }
 
+static void a_grandchild_that_never_stops_talking_is_not_listened_to(void **state)
+{
+        struct child_spec spec = SH("for i in 1 2 3 4 5 6; do cat /dev/zero >&2 & done; exit 5");
+        auto_buf tail = BUF_INIT;
+        int status;
+
+        assert_ok(child_run(&spec, NULL, NULL, NULL, 0, &tail, &status, unit_err()), unit_err());
+        assert_int_equal(WEXITSTATUS(status), 5);
+}
+
 static void too_much_output_ends_it(void **state)
 {
         struct child_spec spec = SH("while :; do echo 0123456789; done");
@@ -122,5 +132,6 @@ UNIT_MAIN(
         cmocka_unit_test(fds_arrive_at_their_numbers_even_crossed),
         cmocka_unit_test(the_deadline_kills_the_whole_group),
         cmocka_unit_test(a_grandchild_with_the_pipe_is_not_waited_for),
+        cmocka_unit_test(a_grandchild_that_never_stops_talking_is_not_listened_to),
         cmocka_unit_test(too_much_output_ends_it),
         cmocka_unit_test(a_missing_program_is_named))

@@ -3,6 +3,7 @@
 #include "tests/support/unit.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -89,6 +90,39 @@ static void a_hook_is_killed_at_its_limit(void **state)
         assert_true(clock_monotonic() - begun < 50 * NSEC_PER_SEC);
 }
 
+static void a_hook_that_never_stops_talking_is_killed_at_its_limit(void **state)
+{
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        int64_t begun = clock_monotonic();
+
+        assert_int_equal(run("for i in 1 2 3 4 5 6; do cat /dev/zero >&2 & done; wait", 100 * NSEC_PER_MSEC, &err), -1);
+        assert_contains(err.text, "killed at its time limit");
+        assert_true(clock_monotonic() - begun < 50 * NSEC_PER_SEC);
+}
+
+static void one_that_leaves_somebody_talking_is_not_waited_for(void **state)
+{
+        struct cringle_err err = CRINGLE_ERR_INIT;
+
+        assert_ok(run("for i in 1 2 3 4 5 6; do cat /dev/zero >&2 & done; exit 0", 0, &err), &err);
+        assert_int_equal(run("for i in 1 2 3 4 5 6; do cat /dev/zero >&2 & done; exit 4", 0, &err), -1);
+        assert_contains(err.text, "exit status 4");
+}
+
+/* As in the monitor, whose own limits are not those that its children are to have. */
+static void a_hook_starts_from_the_limits_of_old(void **state)
+{
+        struct hook_origin origin = { .known = true, .oom_score = 321 };
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        struct rlimit files;
+
+        assert_int_equal(getrlimit(RLIMIT_NOFILE, &files), 0);
+        origin.nofile_soft = files.rlim_max / 2;
+        hook_set_origin(&origin);
+        assert_ok(run("test $(cat /proc/self/oom_score_adj) = 321 && test $(ulimit -Sn) = $(($(ulimit -Hn) / 2))", 0, &err), &err);
+        hook_set_origin(&(struct hook_origin) { 0 });
+}
+
 static void a_failure_that_is_ignored_is_a_warning(void **state)
 {
         struct cringle_err err = CRINGLE_ERR_INIT;
@@ -145,6 +179,9 @@ UNIT_MAIN(
         cmocka_unit_test(only_the_tail_of_stderr_is_kept_as_one_line),
         cmocka_unit_test(a_hook_that_forks_away_is_not_waited_for),
         cmocka_unit_test(a_hook_is_killed_at_its_limit),
+        cmocka_unit_test(a_hook_that_never_stops_talking_is_killed_at_its_limit),
+        cmocka_unit_test(one_that_leaves_somebody_talking_is_not_waited_for),
+        cmocka_unit_test(a_hook_starts_from_the_limits_of_old),
         cmocka_unit_test(a_failure_that_is_ignored_is_a_warning),
         cmocka_unit_test(only_the_named_fds_stay_open),
         cmocka_unit_test(a_sysctl_key_cannot_leave_proc_sys))
