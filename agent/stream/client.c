@@ -24,6 +24,24 @@ static const char *const remote_protocols[] = {
 };
 #define REMOTE_LATEST 4
 
+/* Of WebSocket, which has sizes of terminals in all its versions, and words instead of a Status before the fourth. */
+struct websocket_protocol {
+        const char *name;
+        int version;
+        bool base64, closes, tunnel;
+        bool remote, forward;           /* what it is for */
+};
+
+static const struct websocket_protocol websocket_protocols[] = {
+        { "v5.channel.k8s.io", .version = 5, .closes = true, .remote = true },
+        { "v4.channel.k8s.io", .version = 4, .remote = true, .forward = true },
+        { "v4.base64.channel.k8s.io", .version = 4, .base64 = true, .remote = true, .forward = true },
+        { "channel.k8s.io", .version = 3, .remote = true },
+        { "base64.channel.k8s.io", .version = 3, .base64 = true, .remote = true },
+        { "SPDY/3.1+portforward.k8s.io", .version = 1, .tunnel = true, .forward = true },
+        { "", .version = 3, .remote = true, .forward = true },          /* the client names none */
+};
+
 static void client_free(void *data)
 {
         struct client *c = data;
@@ -31,9 +49,18 @@ static void client_free(void *data)
         if (c->session)
                 c->ops->free(c);
         spdy_free(c->spdy);
+        websocket_free(c->websocket);
         SSL_free(c->transport.tls);
         buf_done(&c->head);
         free(c);
+}
+
+/* What the client ran, if it runs still, ends with it. */
+static void tell_end(struct client *c)
+{
+        if (!c->ended && c->phase != PHASE_HEAD)
+                control_send(c->server, &(struct stream_message) { .type = STREAM_END, .client = c->id });
+        c->ended = true;
 }
 
 void client_close(struct client *c)
@@ -42,8 +69,7 @@ void client_close(struct client *c)
 
         if (c->phase == PHASE_CLOSED)
                 return;
-        if (c->phase != PHASE_HEAD)
-                control_send(s, &(struct stream_message) { .type = STREAM_END, .client = c->id });
+        tell_end(c);
         c->phase = PHASE_CLOSED;
         loop_timer_cancel(c->idle_timer);
         loop_timer_cancel(c->limit);
@@ -78,9 +104,12 @@ void client_finish(struct client *c)
 {
         if (c->phase >= PHASE_LAST)
                 return;
+        tell_end(c);
         c->phase = PHASE_LAST;
         if (c->spdy)
                 spdy_goaway(c->spdy);
+        if (c->websocket)
+                websocket_close(c->websocket, WEBSOCKET_NORMAL, "");
         if (c->session)
                 c->ops->close(c);
         transport_pause(&c->transport, false);
@@ -108,18 +137,22 @@ void client_send(struct client *c, uint32_t lane, const char *bytes, size_t n, b
         if (c->phase != PHASE_OPEN)
                 return;
         c->active = clock_monotonic();
-        spdy_send(c->spdy, lane, bytes, n, fin);
+        if (c->spdy)
+                spdy_send(c->spdy, lane, bytes, n, fin);
+        else if (n > 0)
+                channels_send(&c->channels, lane, bytes, n);
         transport_flush(&c->transport);
 }
 
 void client_accept(struct client *c, uint32_t lane)
 {
-        spdy_reply(c->spdy, lane);
+        if (c->spdy)
+                spdy_reply(c->spdy, lane);
 }
 
 void client_reset(struct client *c, uint32_t lane, enum spdy_status why)
 {
-        if (c->phase != PHASE_OPEN)
+        if (c->phase != PHASE_OPEN || !c->spdy)
                 return;
         spdy_reset(c->spdy, lane, why);
         transport_flush(&c->transport);
@@ -137,6 +170,16 @@ static void on_write(void *data, const void *bytes, size_t n)
         struct client *c = data;
 
         transport_write(&c->transport, bytes, n);
+}
+
+static void on_spdy_write(void *data, const void *bytes, size_t n)
+{
+        struct client *c = data;
+
+        if (c->websocket)
+                websocket_send(c->websocket, false, NULL, 0, bytes, n);
+        else
+                transport_write(&c->transport, bytes, n);
 }
 
 static void on_open(void *data, uint32_t lane, const struct spdy_header *headers, size_t n, bool fin)
@@ -180,17 +223,53 @@ static bool on_over(void *data)
 }
 
 static const struct spdy_events spdy_events = {
-        .write = on_write, .open = on_open, .data = on_data, .end = on_end, .reset = on_reset, .over = on_over,
+        .write = on_spdy_write, .open = on_open, .data = on_data, .end = on_end, .reset = on_reset, .over = on_over,
+};
+
+static const struct channels_events channels_events = { .data = on_data, .end = on_end };
+
+static void on_part(void *data, const struct websocket_part *part)
+{
+        struct client *c = data;
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        int r = 0;
+
+        if (!c->spdy) {
+                r = channels_take(&c->channels, part, &err);
+        } else if (part->text) {
+                websocket_close(c->websocket, WEBSOCKET_UNSUPPORTED, "SPDY is no text");
+                r = err_set(&err, CRINGLE_E_INVALID, "WebSocket: a text where SPDY is to be");
+        } else if (spdy_feed(c->spdy, part->bytes, part->n, &err) < 0) {
+                websocket_close(c->websocket, WEBSOCKET_PROTOCOL_ERROR, "this is no SPDY");
+                r = -1;
+        }
+        if (r == 0)
+                return;
+        log_debug("client %llu: %s", (unsigned long long) c->id, err.text);
+        client_finish(c);
+}
+
+static void on_closed(void *data)
+{
+        client_finish(data);
+}
+
+static const struct websocket_events websocket_events = {
+        .write = on_write, .part = on_part, .closed = on_closed, .over = on_over,
 };
 
 static void feed(struct client *c, const char *bytes, size_t n)
 {
         struct cringle_err err = CRINGLE_ERR_INIT;
+        int r = c->websocket ? websocket_feed(c->websocket, bytes, n, &err) : spdy_feed(c->spdy, bytes, n, &err);
 
         c->active = clock_monotonic();
-        if (spdy_feed(c->spdy, bytes, n, &err) < 0) {
+        if (r < 0) {
                 log_debug("client %llu: %s", (unsigned long long) c->id, err.text);
-                client_close(c);
+                if (c->websocket)
+                        client_finish(c);       /* it is told why */
+                else
+                        client_close(c);
                 return;
         }
         transport_flush(&c->transport);
@@ -231,6 +310,14 @@ static const char *protocol_name(const struct client *c)
         return c->kind == STREAM_FORWARD ? "portforward.k8s.io" : remote_protocols[c->version];
 }
 
+static void begin(struct client *c)
+{
+        c->phase = PHASE_OPEN;
+        c->active = clock_monotonic();
+        client_limit(c, 0, NULL);
+        c->idle_timer = loop_after(c->server->loop, c->server->idle, on_idle, c);
+}
+
 static void upgrade_spdy(struct client *c, const struct http_request *r)
 {
         struct cringle_err err = CRINGLE_ERR_INIT;
@@ -261,12 +348,110 @@ static void upgrade_spdy(struct client *c, const struct http_request *r)
                      "X-Stream-Protocol-Version: %s\r\n\r\n",
                      protocol_name(c));
         transport_write(&c->transport, head, (size_t) n);
-        c->phase = PHASE_OPEN;
+        begin(c);
         if (c->kind != STREAM_FORWARD)
                 client_limit(c, c->server->creation, limit_over);
+}
+
+static const struct websocket_protocol *choose_websocket(const struct client *c, const struct http_request *r)
+{
+        const size_t n = sizeof websocket_protocols / sizeof *websocket_protocols;
+        const struct websocket_protocol *none = &websocket_protocols[n - 1];
+        struct http_text t;
+
+        if (!http_header(r, "sec-websocket-protocol").at)
+                return none;
+        for (size_t at = 0; http_next_item(r, "sec-websocket-protocol", &at, &t);)
+                for (const struct websocket_protocol *p = websocket_protocols; p != none; p++)
+                        if ((c->kind == STREAM_FORWARD ? p->forward : p->remote) && http_text_is(t, p->name))
+                                return p;
+        return NULL;
+}
+
+/* Channels are there from the start; the first message tells the client that we are, too. */
+static void open_remote_channels(struct client *c)
+{
+        static const char *const types[] = { "stdin", "stdout", "stderr", "error", "resize" };
+        const uint32_t first = c->flags & STREAM_STDOUT ? 1 : c->flags & STREAM_STDERR ? 2 : 3;
+
+        channels_send(&c->channels, first, "", 0);
+        for (uint32_t i = 0; i < sizeof types / sizeof *types; i++)
+                c->ops->open(c, i, &(struct spdy_header) { "streamtype", types[i] }, 1);
+}
+
+/* Two for each port; the first message of each is the port's number, its low byte first. */
+static void open_forward_channels(struct client *c)
+{
+        for (uint32_t i = 0; i < c->n_ports; i++) {
+                const char number[2] = { (char) c->ports[i], (char) (c->ports[i] >> 8) };
+                char port[8], request[16];
+                struct spdy_header headers[] = { { "streamtype", "data" }, { "port", port }, { "requestid", request } };
+
+                snprintf(port, sizeof port, "%u", c->ports[i]);
+                snprintf(request, sizeof request, "channel %u", i);
+                channels_send(&c->channels, 2 * i, number, 2);
+                channels_send(&c->channels, 2 * i + 1, number, 2);
+                if (c->ops->open(c, 2 * i, headers, 3)) {
+                        headers[0].value = "error";
+                        c->ops->open(c, 2 * i + 1, headers, 3);
+                        continue;
+                }
+                client_send(c, 2 * i + 1, "too many connections", strlen("too many connections"), true);
+                client_finish(c);
+                return;
+        }
+}
+
+static void upgrade_websocket(struct client *c, const struct http_request *r)
+{
+        const struct websocket_protocol *p = choose_websocket(c, r);
+        struct http_text key = http_header(r, "sec-websocket-key");
+        uint32_t n_channels = c->kind == STREAM_FORWARD ? 2 * (uint32_t) c->n_ports : 5;
+        char accept[WEBSOCKET_ACCEPT_LEN + 1], head[256];
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        int n;
+
+        if (!http_text_is(r->method, "GET")) {
+                refuse(c, "405 Method Not Allowed", "Allow: GET\r\n", "a WebSocket begins with GET");
+                return;
+        }
+        if (!http_text_is(http_header(r, "sec-websocket-version"), "13")) {
+                refuse(c, "426 Upgrade Required", "Sec-WebSocket-Version: 13\r\n", "WebSocket version 13 is required");
+                return;
+        }
+        if (!websocket_accept(key.at, key.n, accept)) {
+                refuse(c, "400 Bad Request", "", "Sec-WebSocket-Key is of no use");
+                return;
+        }
+        if (!p) {
+                refuse(c, "403 Forbidden", "", "no WebSocket protocol in common");
+                return;
+        }
+        if (!p->tunnel && (n_channels == 0 || n_channels > (p->base64 ? CHANNELS_MAX_BASE64 : CHANNELS_MAX))) {
+                refuse(c, "400 Bad Request", "", "this protocol wants ports in the PortForward request, and not too many");
+                return;
+        }
+        c->version = p->version;
+        if (websocket_new(&websocket_events, c, &c->websocket, &err) < 0 ||
+            (p->tunnel && spdy_new(&spdy_events, c, &c->spdy, &err) < 0) ||
+            (c->kind == STREAM_FORWARD ? forward_new(c, &err) : remote_new(c, &err)) < 0) {
+                c->websocket = websocket_free(c->websocket);
+                refuse(c, "500 Internal Server Error", "", err.text);
+                return;
+        }
+        n = snprintf(head, sizeof head,
+                     "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                     "Sec-WebSocket-Accept: %s\r\n%s%s%s\r\n",
+                     accept, *p->name ? "Sec-WebSocket-Protocol: " : "", p->name, *p->name ? "\r\n" : "");
+        transport_write(&c->transport, head, (size_t) n);
+        begin(c);
+        if (p->tunnel)
+                return;
+        channels_init(&c->channels, c->websocket, n_channels, p->base64, p->closes, &channels_events, c);
+        if (c->kind == STREAM_FORWARD)
+                open_forward_channels(c);
         else
-                client_limit(c, 0, NULL);
-        c->idle_timer = loop_after(c->server->loop, c->server->idle, on_idle, c);
+                open_remote_channels(c);
 }
 
 /* What the token is good for is known: now what else the request says. */
@@ -283,8 +468,10 @@ static void upgrade(struct client *c)
         transport_pause(&c->transport, false);
         if (http_has_item(&r, "connection", "upgrade") && http_has_item(&r, "upgrade", "SPDY/3.1"))
                 upgrade_spdy(c, &r);
+        else if (http_has_item(&r, "connection", "upgrade") && http_has_item(&r, "upgrade", "websocket"))
+                upgrade_websocket(c, &r);
         else
-                refuse(c, "400 Bad Request", "", "an upgrade to SPDY/3.1 is required");
+                refuse(c, "400 Bad Request", "", "an upgrade to SPDY/3.1 or to a WebSocket is required");
         if (c->phase == PHASE_OPEN)
                 feed(c, head.data + r.size, head.len - r.size);
 }

@@ -2,7 +2,8 @@
  * Port forwarding: each pair of streams, data and error, is a connection into the pod
  *
  * The agent makes it when both are there.  When the pod's side ends so does the error stream: no error can
- * come any more, and there are clients that wait for that.
+ * come any more, and there are clients that wait for that.  The channels of a WebSocket are one pair for each
+ * port that was asked for, and the client's connection ends with the last of them.
  */
 
 #include <stdio.h>
@@ -95,6 +96,8 @@ static void pair_drop(struct pair *p)
                         loop_post(c->server->loop, free, p);
                         break;
                 }
+        if (!c->spdy && !f->pairs)
+                client_finish(c);       /* the only way to say that there is no more */
 }
 
 static void end_error(struct pair *p, const char *text)
@@ -123,7 +126,8 @@ static void pair_late(void *data)
 
 static void check_over(struct pair *p)
 {
-        if (p->our_over && (p->client_over || p->local.fd < 0))
+        /* Without SPDY the client cannot end its half, and ours is told by the end of all. */
+        if (p->our_over && (p->client_over || p->local.fd < 0 || !p->client->spdy))
                 pair_drop(p);
 }
 

@@ -4,14 +4,17 @@
  * What the files of this program share
  *
  * One thread, one loop.  A client is a connection from the kubelet; once upgraded it has a
- * session, which maps lanes (SPDY streams or WebSocket channels) to local ends.  Nothing is freed while
- * it may be in use: client_close() stops everything at once, the memory goes when the loop comes round.
+ * session, which maps lanes to local ends and does not know what lanes are made of: SPDY streams, on the connection itself or
+ * in the messages of a WebSocket, or the channels of a WebSocket.  Nothing is freed while it may be in use:
+ * client_close() stops everything at once, the memory goes when the loop comes round.
  */
 
+#include "agent/stream/channels.h"
 #include "agent/stream/http.h"
 #include "agent/stream/local.h"
 #include "agent/stream/spdy.h"
 #include "agent/stream/transport.h"
+#include "agent/stream/websocket.h"
 #include "agent/wire/stream.h"
 
 #define WAITING_MAX (64 << 10)          /* for one local end, until the client is not read any more */
@@ -66,7 +69,10 @@ struct client {
         uint16_t ports[STREAM_PORTS_MAX];
         size_t n_ports;
         int version;                    /* of the channel protocol: 1 to 5 */
-        struct spdy *spdy;
+        struct websocket *websocket;    /* NULL: SPDY on the connection itself */
+        struct spdy *spdy;              /* NULL: channels */
+        struct channels channels;
+        bool ended;                     /* the agent knows */
         const struct session_ops *ops;
         void *session;
         struct loop_timer *idle_timer, *limit;
@@ -84,6 +90,7 @@ void client_finish(struct client *c);   /* once all is sent */
 /* A time limit for what comes next; NULL ends it.  @fn gets the client. */
 void client_limit(struct client *c, int64_t time, void (*fn)(void *client));
 
+/* Channels cannot be ended or reset one by one: for them @fin and client_reset() are nothing. */
 void client_send(struct client *c, uint32_t lane, const char *bytes, size_t n, bool fin);
 void client_accept(struct client *c, uint32_t lane);
 void client_reset(struct client *c, uint32_t lane, enum spdy_status why);
