@@ -19,24 +19,6 @@
 
 #define TEXT_MAX (4 * 1024 * 1024)
 
-struct look {
-        int netns;
-        struct buf *text;
-        struct cringle_err err;
-        int r;
-};
-
-static void *look(void *data)
-{
-        struct look *l = data;
-
-        if (setns(l->netns, CLONE_NEWNET) < 0)
-                l->r = err_sys(&l->err, "enter the network namespace");
-        else
-                l->r = file_read("/proc/thread-self/net/dev", TEXT_MAX, l->text, &l->err);
-        return NULL;
-}
-
 /* "eth0: rx bytes packets errs drop fifo frame compressed multicast tx bytes packets errs drop ..." */
 static int parse_line(const char *line, struct netdev *ret)
 {
@@ -84,21 +66,54 @@ int netdev_parse(const char *text, struct netdev **ret, size_t *ret_n, struct cr
         return 0;
 }
 
-int netdev_read(const char *path, struct netdev **ret, size_t *ret_n, struct cringle_err *err)
+struct work {
+        struct netdev_look *looks;
+        size_t n;
+};
+
+static int look_into(struct netdev_look *l, struct buf *text)
 {
-        auto_buf text = BUF_INIT;
-        auto_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
-        struct look l = { .netns = fd, .text = &text, .err = CRINGLE_ERR_INIT };
-        pthread_t thread;
-        int r;
+        auto_fd int fd = open(l->path, O_RDONLY | O_CLOEXEC);
 
         if (fd < 0)
-                return err_sys(err, "open %s", path);
-        r = pthread_create(&thread, NULL, look, &l);
+                return err_sys(&l->err, "open %s", l->path);
+        if (setns(fd, CLONE_NEWNET) < 0)
+                return err_sys(&l->err, "enter the network namespace %s", l->path);
+        text->len = 0;
+        if (file_read("/proc/thread-self/net/dev", TEXT_MAX, text, &l->err) < 0)
+                return -1;
+        return netdev_parse(text->data, &l->list, &l->n, &l->err);
+}
+
+static void *look_into_all(void *data)
+{
+        struct work *w = data;
+        auto_buf text = BUF_INIT;
+
+        for (size_t i = 0; i < w->n; i++)
+                if (w->looks[i].path)
+                        look_into(&w->looks[i], &text);
+        return NULL;
+}
+
+int netdev_read(struct netdev_look *looks, size_t n, struct cringle_err *err)
+{
+        struct work w = { .looks = looks, .n = n };
+        pthread_t thread;
+        int r = pthread_create(&thread, NULL, look_into_all, &w);
+
         if (r)
                 return err_sysno(err, r, "start a thread");
         pthread_join(thread, NULL);
-        if (l.r < 0)
-                return err_set(err, l.err.code, "%s: %s", path, l.err.text);
-        return netdev_parse(text.data, ret, ret_n, err);
+        return 0;
+}
+
+struct netdev_look *netdev_looks_free(struct netdev_look *looks, size_t n)
+{
+        for (size_t i = 0; looks && i < n; i++) {
+                free(looks[i].path);
+                free(looks[i].list);
+        }
+        free(looks);
+        return NULL;
 }

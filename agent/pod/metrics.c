@@ -458,23 +458,16 @@ static void add_netdev(struct shown_metrics *s, const struct netdev *d)
 struct shown_pod {
         Cri__PodSandboxMetrics m;
         struct shown_metrics own;
-        struct netdev *netdevs;
         struct container **containers;  /* references */
         size_t n_containers;
         Cri__ContainerMetrics *items, **list;
         struct shown_metrics *metrics;
 };
 
-static bool is_of_pod(const struct container *c, const void *data)
-{
-        return c->pod == data;
-}
-
-static void show_pod(struct shown_pod *s, struct pod *pod)
+static void show_pod(struct shown_pod *s, struct pod *pod, const struct netdev_look *network)
 {
         const Cri__PodSandboxMetadata *metadata = pod->status->metadata;
-        struct cringle_err err = CRINGLE_ERR_INIT;
-        size_t n_netdevs = 0, n = 0;
+        size_t n = 0;
 
         cri__pod_sandbox_metrics__init(&s->m);
         s->m.pod_sandbox_id = pod->id;
@@ -485,14 +478,12 @@ static void show_pod(struct shown_pod *s, struct pod *pod)
         s->own.base[3] = message_text("POD");   /* what collectors call the sandbox */
         s->own.base[4] = metadata->name;
         s->own.base[5] = metadata->namespace_;
-        if (pod_netdevs(pod, &s->netdevs, &n_netdevs, &err) < 0)
-                log_debug("pod %.12s: no network metrics: %s", pod->id, err.text);
-        for (size_t i = 0; i < n_netdevs; i++)
-                add_netdev(&s->own, &s->netdevs[i]);
+        for (size_t i = 0; i < network->n; i++)
+                add_netdev(&s->own, &network->list[i]);
         s->m.n_metrics = s->own.n;
         s->m.metrics = s->own.list;
 
-        s->containers = containers_collect(pod->pods, is_of_pod, pod, &s->n_containers);
+        s->containers = pod_containers_collect(pod, &s->n_containers);
         s->items = must(calloc(s->n_containers + 1, sizeof *s->items));
         s->list = must(calloc(s->n_containers + 1, sizeof *s->list));
         s->metrics = must(calloc(s->n_containers + 1, sizeof *s->metrics));
@@ -519,7 +510,6 @@ static void shown_pod_done(struct shown_pod *s, struct pods *pods)
         free(s->metrics);
         free(s->items);
         free(s->list);
-        free(s->netdevs);
 }
 
 static bool any_pod(const struct pod *pod, const void *data)
@@ -532,11 +522,12 @@ void pods_list_metrics(struct pods *pods, pods_message_fn fn, void *data)
         Cri__ListPodSandboxMetricsResponse response = CRI__LIST_POD_SANDBOX_METRICS_RESPONSE__INIT;
         size_t n;
         struct pod **all = pods_collect(pods, any_pod, NULL, &n);
+        struct netdev_look *networks = pods_netdevs(all, n);
         auto_free struct shown_pod *shown = must(calloc(n + 1, sizeof *shown));
         auto_free Cri__PodSandboxMetrics **list = must(calloc(n + 1, sizeof *list));
 
         for (size_t i = 0; i < n; i++) {
-                show_pod(&shown[i], all[i]);
+                show_pod(&shown[i], all[i], &networks[i]);
                 list[i] = &shown[i].m;
         }
         response.n_pod_metrics = n;
@@ -544,5 +535,6 @@ void pods_list_metrics(struct pods *pods, pods_message_fn fn, void *data)
         fn(data, &response.base);
         for (size_t i = 0; i < n; i++)
                 shown_pod_done(&shown[i], pods);
+        netdev_looks_free(networks, n);
         pods_unref_all(pods, all, n);
 }

@@ -109,26 +109,36 @@ int container_disk(struct container *c, struct disk_sample *ret, struct cringle_
         return ret->at ? 0 : walk_disk(c, ret, err);
 }
 
-int pod_netdevs(const struct pod *pod, struct netdev **ret, size_t *ret_n, struct cringle_err *err)
+static void default_first(struct netdev_look *l)
 {
-        auto_free char *path = str_printf(err, "%s/ns/net", pod->run_dir);
         struct netdev first;
 
-        *ret = NULL;
-        *ret_n = 0;
-        if (!path)
-                return -1;
-        if (pod_on_host_network(pod))
-                return 0;
-        if (netdev_read(path, ret, ret_n, err) < 0)
-                return -1;
-        for (size_t i = 1; i < *ret_n; i++)
-                if (strcmp((*ret)[i].name, "eth0") == 0) {
-                        first = (*ret)[0];
-                        (*ret)[0] = (*ret)[i];
-                        (*ret)[i] = first;
+        for (size_t i = 1; i < l->n; i++)
+                if (strcmp(l->list[i].name, "eth0") == 0) {
+                        first = l->list[0];
+                        l->list[0] = l->list[i];
+                        l->list[i] = first;
                 }
-        return 0;
+}
+
+struct netdev_look *pods_netdevs(struct pod *const *pods, size_t n)
+{
+        struct netdev_look *looks = calloc(n + 1, sizeof *looks);
+        struct cringle_err err = CRINGLE_ERR_INIT;
+
+        if (!looks)
+                abort();
+        for (size_t i = 0; i < n; i++)
+                if (!pod_on_host_network(pods[i]))
+                        looks[i].path = str_printf(&looks[i].err, "%s/ns/net", pods[i]->run_dir);
+        if (netdev_read(looks, n, &err) < 0)
+                log_warning("network statistics: %s", err.text);
+        for (size_t i = 0; i < n; i++) {
+                default_first(&looks[i]);
+                if (looks[i].err.code)
+                        log_debug("pod %.12s: no network statistics: %s", pods[i]->id, looks[i].err.text);
+        }
+        return looks;
 }
 
 /* --- whom to ask --- */
@@ -140,6 +150,11 @@ static void *list_for(size_t n)
         if (!list)
                 abort();
         return list;
+}
+
+static bool lives(const struct container *c)
+{
+        return c->visible && c->status->state != CRI__CONTAINER_STATE__CONTAINER_EXITED;
 }
 
 struct container **containers_collect(struct pods *pods, bool (*fits)(const struct container *c, const void *data),
@@ -155,12 +170,32 @@ struct container **containers_collect(struct pods *pods, bool (*fits)(const stru
         while (map_next(&pods->containers, &at, &id, &object)) {
                 struct container *c = object;
 
-                if (!c->visible || c->status->state == CRI__CONTAINER_STATE__CONTAINER_EXITED || !fits(c, data))
+                if (!lives(c) || !fits(c, data))
                         continue;
                 container_ref(c);
                 list[n++] = c;
         }
         pthread_mutex_unlock(&pods->tasks.lock);
+        *ret_n = n;
+        return list;
+}
+
+struct container **pod_containers_collect(struct pod *pod, size_t *ret_n)
+{
+        struct container **list;
+        size_t n = 0;
+
+        pthread_mutex_lock(&pod->pods->tasks.lock);
+        for (struct container *c = pod->containers; c; c = c->next)
+                n += lives(c);
+        list = list_for(n);
+        n = 0;
+        for (struct container *c = pod->containers; c; c = c->next)
+                if (lives(c)) {
+                        container_ref(c);
+                        list[n++] = c;
+                }
+        pthread_mutex_unlock(&pod->pods->tasks.lock);
         *ret_n = n;
         return list;
 }

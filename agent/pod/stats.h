@@ -54,8 +54,11 @@ void stats_add(struct cringle_cgroup_stats *sum, const struct cringle_cgroup_sta
 /* The writable layer as last seen; looks now when nobody ever has. */
 int container_disk(struct container *c, struct disk_sample *ret, struct cringle_err *err);
 
-/* The pod's interfaces, the default one first; a pod on the host's network, or without one: none.  free() *ret. */
-int pod_netdevs(const struct pod *pod, struct netdev **ret, size_t *ret_n, struct cringle_err *err);
+/*
+ * The interfaces of each of @pods, the default one first; a pod on the host's network has none.
+ * The caller's: netdev_looks_free().
+ */
+struct netdev_look *pods_netdevs(struct pod *const *pods, size_t n);
 
 /*
  * References to the visible containers that fit, but those that ended; to the ready pods.
@@ -63,6 +66,7 @@ int pod_netdevs(const struct pod *pod, struct netdev **ret, size_t *ret_n, struc
  */
 struct container **containers_collect(struct pods *pods, bool (*fits)(const struct container *c, const void *data),
                                       const void *data, size_t *ret_n);
+struct container **pod_containers_collect(struct pod *pod, size_t *ret_n);
 void containers_unref_all(struct pods *pods, struct container **list, size_t n);
 struct pod **pods_collect(struct pods *pods, bool (*fits)(const struct pod *pod, const void *data), const void *data,
                           size_t *ret_n);

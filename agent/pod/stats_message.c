@@ -58,8 +58,6 @@ struct shown_pod {
         size_t n_containers;
         struct shown_container *shown;
         Cri__ContainerStats **list;
-        struct netdev *netdevs;
-        size_t n_netdevs;
         struct shown_netdev *interfaces;
         Cri__NetworkInterfaceUsage **interface_list;
 };
@@ -289,11 +287,6 @@ void pods_list_container_stats(struct pods *pods, const Cri__ContainerStatsFilte
 
 /* --- pods --- */
 
-static bool is_of_pod(const struct container *c, const void *data)
-{
-        return c->pod == data;
-}
-
 static Cri__UInt64Value *counter(Cri__UInt64Value *v, uint64_t number)
 {
         cri__uint64_value__init(v);
@@ -301,21 +294,15 @@ static Cri__UInt64Value *counter(Cri__UInt64Value *v, uint64_t number)
         return v;
 }
 
-static void show_network(struct shown_pod *shown, const struct pod *pod)
+static void show_network(struct shown_pod *shown, const struct netdev_look *network)
 {
-        struct cringle_err err = CRINGLE_ERR_INIT;
-
-        if (pod_netdevs(pod, &shown->netdevs, &shown->n_netdevs, &err) < 0) {
-                log_debug("pod %.12s: no network statistics: %s", pod->id, err.text);
+        if (!network->n)
                 return;
-        }
-        if (!shown->n_netdevs)
-                return;
-        shown->interfaces = must_calloc(shown->n_netdevs, sizeof *shown->interfaces);
-        shown->interface_list = must_calloc(shown->n_netdevs, sizeof *shown->interface_list);
-        for (size_t i = 0; i < shown->n_netdevs; i++) {
+        shown->interfaces = must_calloc(network->n, sizeof *shown->interfaces);
+        shown->interface_list = must_calloc(network->n, sizeof *shown->interface_list);
+        for (size_t i = 0; i < network->n; i++) {
                 struct shown_netdev *s = &shown->interfaces[i];
-                struct netdev *d = &shown->netdevs[i];
+                struct netdev *d = &network->list[i];
 
                 cri__network_interface_usage__init(&s->m);
                 s->m.name = d->name;
@@ -328,13 +315,13 @@ static void show_network(struct shown_pod *shown, const struct pod *pod)
         cri__network_usage__init(&shown->network);
         shown->network.timestamp = clock_realtime();
         shown->network.default_interface = &shown->interfaces[0].m;
-        shown->network.n_interfaces = shown->n_netdevs - 1;
+        shown->network.n_interfaces = network->n - 1;
         shown->network.interfaces = shown->interface_list + 1;
         shown->linux.network = &shown->network;
 }
 
-/* Filled even of a pod in which nothing runs (any more); shown_pod_done() afterwards. */
-static void show_pod(struct shown_pod *shown, struct pod *pod)
+/* Filled even of a pod in which nothing runs (any more); shown_pod_done() afterwards, before @network goes. */
+static void show_pod(struct shown_pod *shown, struct pod *pod, const struct netdev_look *network)
 {
         struct pods *pods = pod->pods;
         const Cri__PodSandboxStatus *status = pod->status;
@@ -355,7 +342,7 @@ static void show_pod(struct shown_pod *shown, struct pod *pod)
         shown->m.linux = &shown->linux;
 
         stats_unset(&sum, sizeof sum);
-        shown->containers = containers_collect(pods, is_of_pod, pod, &shown->n_containers);
+        shown->containers = pod_containers_collect(pod, &shown->n_containers);
         shown->shown = must_calloc(shown->n_containers, sizeof *shown->shown);
         shown->list = must_calloc(shown->n_containers, sizeof *shown->list);
         shown->linux.containers = shown->list;
@@ -384,7 +371,7 @@ static void show_pod(struct shown_pod *shown, struct pod *pod)
                 shown->process.process_count = counter(&shown->process_count, (uint64_t) s.pids);
                 shown->linux.process = &shown->process;
         }
-        show_network(shown, pod);
+        show_network(shown, network);
 }
 
 static void shown_pod_done(struct shown_pod *shown, struct pods *pods)
@@ -392,7 +379,6 @@ static void shown_pod_done(struct shown_pod *shown, struct pods *pods)
         containers_unref_all(pods, shown->containers, shown->n_containers);
         free(shown->shown);
         free(shown->list);
-        free(shown->netdevs);
         free(shown->interfaces);
         free(shown->interface_list);
 }
@@ -401,6 +387,7 @@ int pods_sandbox_stats(struct pods *pods, const char *id, pods_message_fn fn, vo
 {
         Cri__PodSandboxStatsResponse response = CRI__POD_SANDBOX_STATS_RESPONSE__INIT;
         struct shown_pod shown = { 0 };
+        struct netdev_look *network;
         struct pod *pod;
         int found;
 
@@ -414,10 +401,12 @@ int pods_sandbox_stats(struct pods *pods, const char *id, pods_message_fn fn, vo
         if (found < 0)
                 return -1;
 
-        show_pod(&shown, pod);
+        network = pods_netdevs(&pod, 1);
+        show_pod(&shown, pod, network);
         response.stats = &shown.m;
         fn(data, &response.base);
         shown_pod_done(&shown, pods);
+        netdev_looks_free(network, 1);
         pthread_mutex_lock(&pods->tasks.lock);
         pod_unref(pod);
         pthread_mutex_unlock(&pods->tasks.lock);
@@ -439,11 +428,12 @@ void pods_list_sandbox_stats(struct pods *pods, const Cri__PodSandboxStatsFilter
         Cri__ListPodSandboxStatsResponse response = CRI__LIST_POD_SANDBOX_STATS_RESPONSE__INIT;
         size_t n;
         struct pod **all = pods_collect(pods, pod_wanted, filter, &n);
+        struct netdev_look *networks = pods_netdevs(all, n);
         auto_free struct shown_pod *shown = must_calloc(n, sizeof *shown);
         auto_free Cri__PodSandboxStats **list = must_calloc(n, sizeof *list);
 
         for (size_t i = 0; i < n; i++) {
-                show_pod(&shown[i], all[i]);
+                show_pod(&shown[i], all[i], &networks[i]);
                 list[i] = &shown[i].m;
         }
         response.n_stats = n;
@@ -451,5 +441,6 @@ void pods_list_sandbox_stats(struct pods *pods, const Cri__PodSandboxStatsFilter
         fn(data, &response.base);
         for (size_t i = 0; i < n; i++)
                 shown_pod_done(&shown[i], pods);
+        netdev_looks_free(networks, n);
         pods_unref_all(pods, all, n);
 }

@@ -43,21 +43,24 @@ static void ask_container(union query *q, const struct subject *s)
         q->container.container_id = s->container;
 }
 
+/* A method and what its CPU time is called. */
+#define METHOD(name) name, name " CPU"
+
 static const struct {
-        const char *method;
+        const char *method, *cpu;
         void (*fill)(union query *q, const struct subject *s);  /* NULL: there is nothing to say */
         bool images;                    /* of the image service */
 } queries[] = {
-        { "Version", NULL, false },
-        { "Status", NULL, false },
-        { "ListPodSandbox", NULL, false },
-        { "ListContainers", NULL, false },
-        { "PodSandboxStatus", ask_pod, false },
-        { "ContainerStatus", ask_container, false },
-        { "ListContainerStats", NULL, false },
-        { "ListPodSandboxStats", NULL, false },
-        { "ListImages", NULL, true },
-        { "ImageFsInfo", NULL, true },
+        { METHOD("Version"), NULL, false },
+        { METHOD("Status"), NULL, false },
+        { METHOD("ListPodSandbox"), NULL, false },
+        { METHOD("ListContainers"), NULL, false },
+        { METHOD("PodSandboxStatus"), ask_pod, false },
+        { METHOD("ContainerStatus"), ask_container, false },
+        { METHOD("ListContainerStats"), NULL, false },
+        { METHOD("ListPodSandboxStats"), NULL, false },
+        { METHOD("ListImages"), NULL, true },
+        { METHOD("ImageFsInfo"), NULL, true },
 };
 
 /* Requests that say nothing are made by size alone, the others are members of union query. */
@@ -107,12 +110,17 @@ int load_list(struct load *l, struct report *r, struct cringle_err *err)
         report_figure(r, "containers", (int64_t) containers->n_containers);
 
         for (size_t i = 0; i < sizeof queries / sizeof queries[0]; i++) {
-                struct samples *times;
+                struct samples *times, *cpu;
+                int64_t before, after;
 
                 if (queries[i].fill && !subject.container)
                         continue;
                 times = report_series(r, queries[i].method);
-                if (measure_query(l, client, i, &subject, times, err) < 0)
+                cpu = report_series(r, queries[i].cpu);
+                if (account_cpu((const char *const *) l->account, &before, err) < 0 ||
+                    measure_query(l, client, i, &subject, times, err) < 0 ||
+                    account_cpu((const char *const *) l->account, &after, err) < 0 ||
+                    samples_add(cpu, (after - before) / (int64_t) l->n, err) < 0)
                         return -1;
         }
         return 0;

@@ -15,7 +15,7 @@
 #include "e2e/tools/account.h"
 #include "e2e/tools/samples.h"
 
-#define REPORT_SERIES 16
+#define REPORT_SERIES 32
 #define REPORT_FIGURES 8
 
 struct series {

@@ -43,13 +43,12 @@ static void the_table_of_the_kernel_is_read(void **state)
 }
 
 /* The test's own namespace has the machine's interfaces; a new one has none, and who looked is back where he was. */
-static void another_namespace_is_looked_into_and_left(void **state)
+static void other_namespaces_are_looked_into_and_left(void **state)
 {
         struct cringle_err *err = unit_err();
-        struct netdev *list;
+        struct netdev_look *looks;
         char before[64] = "", after[64] = "";
         int other[2];
-        size_t n;
         pid_t pid;
         char path[64], byte;
 
@@ -65,21 +64,26 @@ static void another_namespace_is_looked_into_and_left(void **state)
         assert_int_equal(read(other[0], &byte, 1), 1);
         snprintf(path, sizeof path, "/proc/%d/ns/net", pid);
         assert_true(readlink("/proc/self/ns/net", before, sizeof before - 1) > 0);
-        assert_ok(netdev_read(path, &list, &n, err), err);
-        for (size_t i = 0; i < n; i++)
-                assert_int_equal(list[i].rx_packets, 0);
-        free(list);
+        looks = calloc(4, sizeof *looks);
+        looks[0].path = strdup("/no/such/namespace");
+        looks[1].path = strdup(path);
+        looks[2].path = strdup("/dev/null");
+        assert_ok(netdev_read(looks, 4, err), err);
+        assert_contains(looks[0].err.text, "/no/such/namespace");
+        assert_int_equal(looks[1].err.code, CRINGLE_OK);
+        for (size_t i = 0; i < looks[1].n; i++)
+                assert_int_equal(looks[1].list[i].rx_packets, 0);
+        assert_contains(looks[2].err.text, "/dev/null");
+        assert_int_equal(looks[3].n, 0);
+        netdev_looks_free(looks, 4);
         assert_true(readlink("/proc/self/ns/net", after, sizeof after - 1) > 0);
         assert_string_equal(before, after);
         kill(pid, SIGKILL);
         waitpid(pid, NULL, 0);
         close(other[0]);
         close(other[1]);
-
-        assert_int_equal(netdev_read("/no/such/namespace", &list, &n, err), -1);
-        assert_int_equal(netdev_read("/dev/null", &list, &n, err), -1);
 }
 
 UNIT_MAIN(
         cmocka_unit_test(the_table_of_the_kernel_is_read),
-        cmocka_unit_test(another_namespace_is_looked_into_and_left))
+        cmocka_unit_test(other_namespaces_are_looked_into_and_left))
