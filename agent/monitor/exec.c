@@ -4,7 +4,8 @@
  * They have its namespaces and a cgroup of their own below its, so that a time
  * limit ends the whole tree and nothing else.  Stdio is the agent's, handed through
  * and closed here at once: an exec is over when its first process is, whoever still
- * holds its pipes.  Only a terminal is carried by us.
+ * holds its pipes.  Only a terminal is carried by us; then it is over when its
+ * client has what it wrote, has gone, or the pod closes.
  */
 
 #include <errno.h>
@@ -64,6 +65,7 @@ void exec_forget_container(struct container *c)
 
 void exec_kill(struct exec *e)
 {
+        e->cut = true;                  /* exec_tick() sees to it: our caller goes through the list */
         if (e->worker > 0)
                 kill(e->worker, SIGKILL);
         if (e->cgroup)
@@ -90,30 +92,46 @@ static void launch_failed(struct exec *e, const struct cringle_err *err)
 
 static int take_messages(struct exec *e, struct source *s);
 
+static void exec_check_over(struct exec *e)
+{
+        if (e->worker == 0 && e->pid == 0 && !e->concluding && (e->ready || e->failed))
+                exec_free(e);
+}
+
+static void io_over(struct io *io)
+{
+        struct exec *e = SOURCE_OF(struct exec, io, io);
+        struct cringle_err err = CRINGLE_ERR_INIT;
+
+        e->concluding = false;
+        if (!e->failed && e->ready) {
+                if (e->timed_out)
+                        exec_kill(e);
+                serve_event(WIRE_EXEC_EXITED, e->container, e);
+        } else if (!e->failed) {
+                err_set(&err, CRINGLE_E_ABORTED, "the process died before it could run");
+                launch_failed(e, &err);
+        }
+        exec_check_over(e);
+}
+
 void exec_reaped(struct exec *e, pid_t pid, int status)
 {
         if (pid == e->worker) {
                 e->worker = 0;
-        } else {
-                e->pid = 0;
-                e->status = status;
-                /* Its end may be known before its start is: what its socket has to say comes first. */
-                take_messages(e, &e->process_source);
-                io_drain(&e->io);
-                if (!e->failed && e->ready) {
-                        serve_answer(WIRE_EXEC, e, NULL);
-                        if (e->timed_out)
-                                exec_kill(e);
-                        serve_event(WIRE_EXEC_EXITED, e->container, e);
-                } else if (!e->failed) {
-                        struct cringle_err err = CRINGLE_ERR_INIT;
-
-                        err_set(&err, CRINGLE_E_ABORTED, "the process died before it could run");
-                        launch_failed(e, &err);
-                }
+                exec_check_over(e);
+                return;
         }
-        if (e->worker == 0 && e->pid == 0 && (e->ready || e->failed))
-                exec_free(e);
+        e->pid = 0;
+        e->status = status;
+        /* Its end may be known before its start is: what its socket has to say comes first. */
+        take_messages(e, &e->process_source);
+        e->concluding = true;
+        if (e->ready && !e->failed)
+                serve_answer(WIRE_EXEC, e, NULL);
+        if (e->cgroup)
+                rmdir(e->cgroup);       /* a slow client does not hold up the container's removal */
+        io_conclude(&e->io, io_over);
 }
 
 static void go(struct exec *e)
@@ -305,6 +323,7 @@ int exec_start(struct rec_cursor fields, const int *fds, size_t n_fds, struct ex
                 return err_oom(err);
         e->worker_source.fd = e->process_source.fd = e->tty_slave = e->tty_client = -1;
         io_init(&e->io, NULL);
+        e->io.patient = true;
         e->container = c;
         e->id = strdup(id);
         if (rec_first(fields, WIRE_TIMEOUT, &body))
@@ -327,11 +346,18 @@ int exec_start(struct rec_cursor fields, const int *fds, size_t n_fds, struct ex
 
 int64_t exec_deadline(const struct exec *e)
 {
-        return e->timed_out ? 0 : e->deadline;
+        if (e->cut && e->concluding)
+                return 1;               /* long ago */
+        return e->timed_out || e->concluding ? 0 : e->deadline;
 }
 
 void exec_tick(struct exec *e, int64_t now)
 {
+        if (e->concluding) {
+                if (e->cut)
+                        io_cut(&e->io);
+                return;
+        }
         if (e->deadline && !e->timed_out && now >= e->deadline) {
                 e->timed_out = true;
                 exec_kill(e);

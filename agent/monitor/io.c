@@ -1,10 +1,11 @@
 /*
  * Stdio of containers and of execs with a terminal: to the log, from and to clients
  *
- * Output goes to the log first and to clients after it.  A client that does not
+ * Output goes to the log first and to clients after it.  A client of a container that does not
  * read is dropped once CLIENT_ROOM bytes wait for it; a slow one thus never holds
- * up the application or the log.  Input is read from a client only when what it
- * sent before has reached the application.
+ * up the application or the log.  The client of an exec is the only reader that there is (`patient`): then
+ * output is read only while less than that waits, the process waits for its client, and every
+ * byte arrives.  Input is read from a client only when what it sent before has reached the application.
  */
 
 #include <errno.h>
@@ -20,6 +21,7 @@
 
 #define CHUNK 32768
 #define CLIENT_ROOM (256u << 10)
+#define LAST_MAX (2u << 20)             /* read after the end of a process, in case somebody else writes on */
 #define INPUT_CHUNK 4096
 
 struct outlet {
@@ -86,16 +88,34 @@ static void outlet_flush(struct outlet *o)
         source_change(&o->source, o->waiting.len > 0 ? EPOLLOUT : 0);
 }
 
+static struct outlet *outlet_of(struct attach *a, const struct io_stream *s)
+{
+        return s == &a->io->out ? &a->out : &a->err;
+}
+
+/* Whether more can be read now, for the slowest of patient readers. */
+static bool has_room(const struct io_stream *s)
+{
+        for (struct attach *a = s->io->clients; a && s->io->patient; a = a->next)
+                if (outlet_of(a, s)->waiting.len + CHUNK > CLIENT_ROOM)
+                        return false;
+        return true;
+}
+
+static void go_on(struct io *io);
+
 static void outlet_event(struct source *s, uint32_t events)
 {
         struct outlet *o = SOURCE_OF(struct outlet, source, s);
         struct io *io = o->client->io;
 
-        if (events & (EPOLLERR | EPOLLHUP))
+        if (events & (EPOLLERR | EPOLLHUP)) {
                 source_close(&o->source);
-        else
+                buf_done(&o->waiting);
+        } else {
                 outlet_flush(o);
-        sweep(io);
+        }
+        go_on(io);
 }
 
 static void outlet_put(struct outlet *o, const char *data, size_t n)
@@ -195,15 +215,16 @@ static void stream_close(struct io_stream *s)
                 log_end(io->log, s->name, &s->tail);
         /* Clients see the end of the stream once they have read what was before it. */
         for (struct attach *a = io->clients; a; a = a->next) {
-                struct outlet *o = s == &io->out ? &a->out : &a->err;
+                struct outlet *o = outlet_of(a, s);
 
                 if (o->source.fd >= 0)
                         outlet_flush(o);
-                source_close(&o->source);
+                if (!io->patient || o->waiting.len == 0)
+                        source_close(&o->source);
         }
 }
 
-/* False: there is nothing (more) now. */
+/* False: there is nothing (more) now, or no room for it. */
 static bool stream_read(struct io_stream *s)
 {
         struct io *io = s->io;
@@ -211,11 +232,17 @@ static bool stream_read(struct io_stream *s)
 
         if (s->source.fd < 0)
                 return false;
+        if (!has_room(s)) {
+                source_change(&s->source, EPOLLET);     /* a hang-up is told whatever is asked for; thus once */
+                return false;
+        }
         do
                 n = read(s->source.fd, chunk, sizeof chunk);
         while (n < 0 && errno == EINTR);
-        if (n < 0 && errno == EAGAIN)
+        if (n < 0 && errno == EAGAIN) {
+                s->dry = true;
                 return false;
+        }
         if (n <= 0) {                   /* EIO: nobody has the terminal any more */
                 stream_close(s);
                 return false;
@@ -223,7 +250,9 @@ static bool stream_read(struct io_stream *s)
         if (io->log)
                 log_feed(io->log, s->name, &s->tail, chunk, (size_t) n);
         for (struct attach *a = io->clients; a; a = a->next)
-                outlet_put(s == &io->out ? &a->out : &a->err, chunk, (size_t) n);
+                outlet_put(outlet_of(a, s), chunk, (size_t) n);
+        if (io->over && (io->last += (size_t) n) > LAST_MAX)
+                stream_close(s);
         return true;
 }
 
@@ -233,7 +262,56 @@ static void stream_event(struct source *src, uint32_t events)
         struct io *io = s->io;
 
         stream_read(s);
+        go_on(io);
+}
+
+/* After anything that may have made room, or been the last; the io may be gone afterwards. */
+static void go_on(struct io *io)
+{
+        struct io_stream *streams[] = { &io->out, &io->err };
+        void (*over)(struct io *io) = io->over;
+
         sweep(io);
+        for (int i = 0; i < 2; i++) {
+                if (streams[i]->source.fd >= 0 && has_room(streams[i]))
+                        source_change(&streams[i]->source, EPOLLIN);
+                while (over && stream_read(streams[i]))
+                        ;
+        }
+        for (struct attach *a = io->clients; a; a = a->next)
+                for (int i = 0; i < 2; i++) {
+                        struct outlet *o = outlet_of(a, streams[i]);
+
+                        if (o->waiting.len > 0)
+                                over = NULL;
+                        else if (streams[i]->source.fd < 0)
+                                source_close(&o->source);
+                }
+        sweep(io);
+        for (int i = 0; i < 2; i++)
+                if (streams[i]->source.fd >= 0 && !streams[i]->dry)
+                        over = NULL;
+        if (over) {
+                io->over = NULL;
+                over(io);
+        }
+}
+
+void io_conclude(struct io *io, void (*over)(struct io *io))
+{
+        io->over = over;
+        io->last = 0;
+        io->out.dry = io->err.dry = false;
+        go_on(io);
+}
+
+void io_cut(struct io *io)
+{
+        stream_close(&io->out);
+        stream_close(&io->err);
+        for (struct attach *a = io->clients; a; a = a->next)
+                a->dead = true;
+        go_on(io);
 }
 
 void io_drain(struct io *io)
@@ -385,6 +463,7 @@ int io_resize(struct io *io, uint16_t columns, uint16_t rows, struct cringle_err
 
 void io_done(struct io *io)
 {
+        io->over = NULL;
         stream_close(&io->out);
         stream_close(&io->err);
         close_stdin(io);

@@ -138,8 +138,10 @@ static void tick(void)
 
         for (struct container *c = monitor.containers; c; c = c->next)
                 hooks_tick(&c->hooks, now);
-        for (struct exec *e = monitor.execs; e; e = e->next)
+        for (struct exec *e = monitor.execs, *next; e; e = next) {
+                next = e->next;
                 exec_tick(e, now);
+        }
 }
 
 __attribute__((noreturn))

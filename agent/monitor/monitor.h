@@ -76,6 +76,7 @@ struct io_stream {
         struct io *io;
         const char *name;       /* "stdout" or "stderr" */
         struct log_tail tail;
+        bool dry;               /* nothing was there when it was read last */
 };
 
 struct attach;
@@ -86,6 +87,9 @@ struct io {
         struct source in;               /* its stdin; -1: none or closed */
         bool tty;
         bool stdin_once;                /* stdin ends with the first client that had it */
+        bool patient;                   /* wait for clients that do not read, where others are dropped */
+        void (*over)(struct io *io);    /* of io_conclude() */
+        size_t last;                    /* bytes read since then */
         struct log *log;                /* NULL: none */
         struct attach *clients;
 };
@@ -98,12 +102,19 @@ int io_open_pipes(struct io *io, bool stdin_open, int child[3], struct cringle_e
 /* A terminal's master, which is ours from now on. */
 int io_open_tty(struct io *io, int master, struct cringle_err *err);
 
-/* A client; the fds (-1: none) are ours from now on, also on failure.  One that cannot keep up is dropped. */
+/* A client; the fds (-1: none) are ours from now on, also on failure.  One that cannot keep up is dropped, or waited for. */
 int io_attach(struct io *io, int in, int out, int err_fd, struct cringle_err *err);
 int io_resize(struct io *io, uint16_t columns, uint16_t rows, struct cringle_err *err);
 
 /* Read what is there now, so that the log is complete once the end is told. */
 void io_drain(struct io *io);
+
+/*
+ * The process has ended: read what it wrote, and call @over, which may free @io, once the patient clients have taken it -
+ * from in here when they have already.
+ */
+void io_conclude(struct io *io, void (*over)(struct io *io));
+void io_cut(struct io *io);     /* without waiting any more */
 void io_done(struct io *io);
 
 /* --- cgroups (cgroup.c) ------------------------------------------------------------- */
@@ -247,6 +258,8 @@ struct exec {
         int64_t timeout, deadline;      /* nanoseconds; 0: none */
         bool timed_out;
         int status;                     /* wait status once reaped */
+        bool concluding;                /* its client has not taken all yet */
+        bool cut;                       /* nor will it */
         struct io io;                   /* with a terminal */
         struct cringle_err failure;
 };
@@ -257,7 +270,7 @@ void exec_kill(struct exec *e);
 void exec_reaped(struct exec *e, pid_t pid, int status);
 void exec_forget_container(struct container *c);        /* its execs end with it */
 int64_t exec_deadline(const struct exec *e);
-void exec_tick(struct exec *e, int64_t now);
+void exec_tick(struct exec *e, int64_t now);     /* may free @e */
 
 /* --- requests (serve.c) --------------------------------------------------------------- */
 
