@@ -195,7 +195,6 @@ static void what_is_sent_has_the_shortest_length(void **state)
 {
         static char bytes[70000];
         struct seen *seen = *state;
-        auto_free char *longest = malloc(sizeof bytes);
 
         websocket_send(seen->websocket, true, "1", 1, bytes, 124);
         assert_memory_equal(seen->sent.data, "\x81\x7d" "1", 3);
