@@ -2,6 +2,7 @@
  * Adjusting a container's specification; see adjust.h.
  */
 
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -11,10 +12,17 @@
 #include "hooks/adjust.h"
 #include "hooks/rule.h"
 
+static void forget_taken(struct adjust *a)
+{
+        a->taken = strv_free(a->taken);
+        free(a->former);
+        a->former = NULL;
+}
+
 void adjust_done(struct adjust *a)
 {
         map_done(&a->owners, NULL);
-        a->taken = strv_free(a->taken);
+        forget_taken(a);
         a->cdi_devices = strv_free(a->cdi_devices);
         json_object_put(a->before);
         a->before = NULL;
@@ -24,7 +32,7 @@ int adjust_begin(struct adjust *a, const char *hook, bool ignore, struct cringle
 {
         json_object_put(a->before);
         a->before = NULL;
-        a->taken = strv_free(a->taken);
+        forget_taken(a);
         a->hook = hook;
         a->ignore = ignore;
         a->cdi_before = strv_count((const char *const *) a->cdi_devices);
@@ -37,8 +45,13 @@ int adjust_undo(struct adjust *a, struct cringle_err *err)
 {
         struct lh_entry *entry;
 
-        for (char **field = a->taken; field && *field; field++)
-                map_take(&a->owners, *field);
+        /* Backwards: a field that was taken twice goes back to its first owner. */
+        for (size_t i = strv_count((const char *const *) a->taken); i-- > 0;) {
+                map_take(&a->owners, a->taken[i]);
+                if (a->former[i] && map_put(&a->owners, a->taken[i], (void *) a->former[i], err) < 0)
+                        return -1;
+        }
+        forget_taken(a);
         for (size_t i = strv_count((const char *const *) a->cdi_devices); i-- > a->cdi_before;) {
                 free(a->cdi_devices[i]);
                 a->cdi_devices[i] = NULL;
@@ -60,6 +73,13 @@ static int refuse_null(const char *what, struct cringle_err *err)
 /* Make the field the one of the hook that adjusts now. */
 static int put_owner(struct adjust *a, const char *field, struct cringle_err *err)
 {
+        size_t n = strv_count((const char *const *) a->taken);
+        const char **grown = reallocarray(a->former, n + 1, sizeof *grown);
+
+        if (!grown)
+                return err_oom(err);
+        a->former = grown;
+        grown[n] = map_get(&a->owners, field);
         if (strv_add(&a->taken, field, err) < 0)
                 return -1;
         return map_put(&a->owners, field, (void *) a->hook, err);

@@ -20,7 +20,8 @@ struct adjust {
 
         const char *hook;               /* who adjusts now */
         bool ignore;                    /* his policy */
-        char **taken;                   /* fields that are his */
+        char **taken;                   /* fields that have become his, */
+        const char **former;            /* and whose each was; NULL: nobody's */
         struct json_object *before;     /* the specification as he found it; NULL unless he is ignored when he fails */
 
         char **cdi_devices;             /* wanted by hooks so far */
