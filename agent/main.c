@@ -229,7 +229,7 @@ static void update_done(void *data, const char *id, const struct cringle_err *er
                 update_free(u);
 }
 
-static int update_for_nri(void *data, const char *id, const Cri__LinuxContainerResources *resources, bool wait,
+static int update_for_nri(void *data, const char *id, const struct hooks_limits *limits, bool wait,
                           struct cringle_err *err)
 {
         struct agent *a = data;
@@ -244,7 +244,7 @@ static int update_for_nri(void *data, const char *id, const Cri__LinuxContainerR
         pthread_mutex_init(&u->lock, NULL);
         pthread_cond_init(&u->changed, NULL);
         u->left = !wait;
-        pods_update_container(a->pods, id, resources, update_done, u);
+        pods_update_container(a->pods, id, limits, false, update_done, u);
         if (!wait)
                 return 0;
 

@@ -351,6 +351,26 @@ void hooks_forget(struct hooks *h, const struct hooks_subject *subject)
                 h->next->forget(h->next->data, subject);
 }
 
+int hooks_update(struct hooks *h, const struct hooks_subject *subject, struct hooks_limits *limits,
+                 const struct cringle_call *call, struct cringle_err *err)
+{
+        return h->next ? h->next->update(h->next->data, subject, limits, call, err) : 0;
+}
+
+int hooks_update_pod(struct hooks *h, const struct hooks_subject *subject,
+                     const Cri__UpdatePodSandboxResourcesRequest *request, const struct cringle_call *call,
+                     struct cringle_err *err)
+{
+        return h->next ? h->next->update_pod(h->next->data, subject, request, call, err) : 0;
+}
+
+void hooks_updated(struct hooks *h, const struct hooks_subject *subject,
+                   const Cri__UpdatePodSandboxResourcesRequest *pod, bool tell)
+{
+        if (h->next)
+                h->next->updated(h->next->data, subject, pod, tell);
+}
+
 static const char *const points[CRINGLE_POINTS] = {
         [CRINGLE_POD_RUN] = "pod run",
         [CRINGLE_CONTAINER_CREATE] = "container create",

@@ -50,6 +50,13 @@ struct hooks_subject {
         const Cri__PodSandboxNetworkStatus *network;
         int state;                      /* of the container, as CRI counts them */
         int64_t created_at, started_at, finished_at;    /* nanoseconds since the epoch */
+        const char *image_id;           /* of the container's image, its configuration's digest */
+};
+
+/* Limits of a container that are to change; what is 0 or empty stays. */
+struct hooks_limits {
+        Cri__LinuxContainerResources *resources;        /* its own, may be exchanged; NULL: nothing */
+        int64_t pids;                   /* what CRI has no word for: processes, -1: no limit; CRINGLE_UNSET: stays */
 };
 
 struct adjust;
@@ -57,7 +64,7 @@ struct hooks_info;
 
 /*
  * What runs in the pipeline right after the native hooks and is not of this folder: NRI.
- * run() and adjust() are as hooks_run() and hooks_adjust().
+ * Its functions are as those of the engine with the same names.
  */
 struct hooks_next {
         void *data;
@@ -65,6 +72,13 @@ struct hooks_next {
                    struct cringle_err *err);
         int (*adjust)(void *data, struct adjust *adjust, const struct hooks_subject *subject,
                       const struct cringle_call *call, struct cringle_err *err);
+        int (*update)(void *data, const struct hooks_subject *subject, struct hooks_limits *limits,
+                      const struct cringle_call *call, struct cringle_err *err);
+        int (*update_pod)(void *data, const struct hooks_subject *subject,
+                          const Cri__UpdatePodSandboxResourcesRequest *request, const struct cringle_call *call,
+                          struct cringle_err *err);
+        void (*updated)(void *data, const struct hooks_subject *subject,
+                        const Cri__UpdatePodSandboxResourcesRequest *pod, bool tell);
         void (*adopt)(void *data, const struct hooks_subject *subject);
         void (*forget)(void *data, const struct hooks_subject *subject);
         void (*list)(void *data, void (*fn)(void *data, const struct hooks_info *info), void *fn_data);
@@ -92,6 +106,25 @@ int hooks_run(struct hooks *h, int point, const struct hooks_subject *subject, c
  */
 int hooks_adjust(struct hooks *h, const struct hooks_subject *subject, struct json_object *spec,
                  const struct cringle_call *call, struct cringle_err *err);
+
+/*
+ * The kubelet wants other limits for a container: whoever hears of it may refuse, or make
+ * @limits what is to be set instead.
+ */
+int hooks_update(struct hooks *h, const struct hooks_subject *subject, struct hooks_limits *limits,
+                 const struct cringle_call *call, struct cringle_err *err);
+
+/* The kubelet has other limits for a pod. */
+int hooks_update_pod(struct hooks *h, const struct hooks_subject *subject,
+                     const Cri__UpdatePodSandboxResourcesRequest *request, const struct cringle_call *call,
+                     struct cringle_err *err);
+
+/*
+ * New limits are in force, of a container as its config.json says, of a pod as @pod says (NULL for a container).
+ * @tell false: nobody is told, for a hook has asked for them.
+ */
+void hooks_updated(struct hooks *h, const struct hooks_subject *subject,
+                   const Cri__UpdatePodSandboxResourcesRequest *pod, bool tell);
 
 /* What one hook came to in a rehearsal; borrowed for one call. */
 struct hooks_step {

@@ -15,9 +15,10 @@ HANDLER(cri_update_container_resources)
 {
         struct cri *cri = data;
         const Cri__UpdateContainerResourcesRequest *r = (const Cri__UpdateContainerResourcesRequest *) request;
+        const struct hooks_limits limits = { r->linux, CRINGLE_UNSET };
 
         cri_wait(cri, call);
-        pods_update_container(cri->pods, r->container_id, r->linux, container_done, call);
+        pods_update_container(cri->pods, r->container_id, &limits, true, container_done, call);
 }
 
 static void sandbox_done(void *data, const char *id, const struct cringle_err *err)

@@ -3,7 +3,7 @@
  *
  * The cgroup comes first: the driver takes all of it or nothing, so a refusal leaves
  * everything as it was.  What fails after it (a disk that is full) is told, too; the
- * same request again then brings config.json and the record in step.
+ * same request again then brings config.json and the record in step.  Hooks are asked before anything changes.
  */
 
 #include <stdlib.h>
@@ -18,6 +18,8 @@
 
 /* The request as it came over the wire: one block of memory that the task frees. */
 struct update {
+        int64_t pids;                   /* as in struct hooks_limits */
+        bool hooks;                     /* they are asked and told */
         size_t n;
         uint8_t bytes[];
 };
@@ -115,25 +117,36 @@ static int check_memory(const struct container *c, const Cri__LinuxContainerReso
                        (long long) s.memory_rss, (long long) limit);
 }
 
-static int set_limits(struct container *c, const Cri__LinuxContainerResources *update, const struct cringle_call *call,
-                      struct cringle_err *err)
+static int set_limits(struct container *c, const Cri__LinuxContainerResources *update, int64_t pids,
+                      const struct cringle_call *call, struct cringle_err *err)
 {
         const struct host_cgroup *cgroup = &c->pods->cgroup;
         auto_spec_limits limits = SPEC_LIMITS_INIT;
 
         if (spec_resources(update, &limits, err) < 0 || check_memory(c, update, err) < 0)
                 return -1;
+        limits.resources.pids_limit = pids;
         return cgroup->ops->update(cgroup->self, call, pod_cgroup_parent(c->pod), c->id, &limits.resources, err);
 }
 
-static int write_config(struct container *c, const Cri__LinuxContainerResources *update, struct cringle_err *err)
+static int write_pids(struct json_object *spec, int64_t pids, struct cringle_err *err)
+{
+        struct json_object *linux_part = json_need_object(spec, "linux", err);
+        struct json_object *resources = linux_part ? json_need_object(linux_part, "resources", err) : NULL;
+        struct json_object *part = resources ? json_need_object(resources, "pids", err) : NULL;
+
+        return part ? json_set_int(part, "limit", pids, err) : -1;
+}
+
+static int write_config(struct container *c, const Cri__LinuxContainerResources *update, int64_t pids,
+                        struct cringle_err *err)
 {
         auto_free char *path = str_printf(err, "%s/config.json", c->bundle);
         auto_json spec = NULL;
         auto_buf text = BUF_INIT;
 
         if (!path || json_read(path, CONFIG_MAX, &spec, err) < 0 || spec_set_resources(spec, update, err) < 0 ||
-            json_write(spec, &text, err) < 0)
+            (pids != CRINGLE_UNSET && write_pids(spec, pids, err) < 0) || json_write(spec, &text, err) < 0)
                 return -1;
         return file_replace(path, text.data, text.len, 0600, false, err);
 }
@@ -179,20 +192,33 @@ static Cri__LinuxContainerResources *current(struct container *c, struct cringle
         return copy;
 }
 
+/* Hooks may want them otherwise. */
+static int ask_hooks(struct container *c, const struct update *u, struct hooks_limits *limits,
+                     const struct cringle_call *call, struct cringle_err *err)
+{
+        struct hooks_subject subject = container_subject(c);
+
+        return u->hooks ? hooks_update(c->pods->hooks, &subject, limits, call, err) : 0;
+}
+
 static int change_limits(struct task *t, void *object, const struct cringle_call *call, struct cringle_err *err)
 {
         struct container *c = object;
         const struct update *u = task_extra(t);
+        struct hooks_limits limits = { NULL, u->pids };
         auto_resources update = NULL;
         auto_resources old = NULL;
         auto_resources merged = NULL;
+        int r;
 
-        update = (Cri__LinuxContainerResources *) protobuf_c_message_unpack(
+        limits.resources = (Cri__LinuxContainerResources *) protobuf_c_message_unpack(
                 &cri__linux_container_resources__descriptor, NULL, u->n, u->bytes);
-        if (!update)
+        if (!limits.resources)
                 return err_oom(err);
         old = current(c, err);
-        if (!old)
+        r = old ? ask_hooks(c, u, &limits, call, err) : -1;
+        update = limits.resources;
+        if (r < 0)
                 return -1;
         update->oom_score_adj = 0;              /* not of a cgroup, and set once */
         complete_memory(update, old);
@@ -200,9 +226,9 @@ static int change_limits(struct task *t, void *object, const struct cringle_call
         if (!merged)
                 return err_oom(err);
 
-        if (set_limits(c, update, call, err) < 0)
+        if (set_limits(c, update, limits.pids, call, err) < 0)
                 return -1;
-        if (write_config(c, update, err) < 0 || set_status(c, &merged, err) < 0)
+        if (write_config(c, update, limits.pids, err) < 0 || set_status(c, &merged, err) < 0)
                 return err_wrap(err, "the new limits are in force, but not recorded");
         return 0;
 }
@@ -214,9 +240,20 @@ static int record_limits(struct task *t, void *object, const struct cringle_call
         return 0;
 }
 
+static int tell_hooks(struct task *t, void *object, const struct cringle_call *call, struct cringle_err *err)
+{
+        struct container *c = object;
+        const struct update *u = task_extra(t);
+        struct hooks_subject subject = container_subject(c);
+
+        hooks_updated(c->pods->hooks, &subject, NULL, u->hooks);
+        return 0;
+}
+
 static const struct step steps[] = {
         { "change limits", change_limits, NULL },
         { "record limits", record_limits, NULL },
+        { "tell hooks", tell_hooks, NULL },
         { 0 }
 };
 
@@ -226,26 +263,30 @@ static const struct procedure container_update = {
         .steps = steps,
 };
 
-void pods_update_container(struct pods *pods, const char *id, const Cri__LinuxContainerResources *resources,
+void pods_update_container(struct pods *pods, const char *id, const struct hooks_limits *limits, bool hooks,
                            pods_done_fn done, void *data)
 {
+        const Cri__LinuxContainerResources *resources = limits->resources;
         struct cringle_err err = CRINGLE_ERR_INIT;
         size_t n = resources ? protobuf_c_message_get_packed_size(&resources->base) : 0;
+        bool wanted = n > 0 || limits->pids != CRINGLE_UNSET;
         struct update *u = malloc(sizeof *u + n);
         struct container *c;
         int found;
 
         if (!u)
                 abort();
+        u->pids = limits->pids;
+        u->hooks = hooks;
         u->n = n;
         if (resources)
                 protobuf_c_message_pack(&resources->base, u->bytes);
         pthread_mutex_lock(&pods->tasks.lock);
         found = find_container(pods, id, &c, &err);
-        if (found == 0 && n > 0)
+        if (found == 0 && wanted)
                 pods_start_container_task(c, &container_update, false, u, done, data);
         pthread_mutex_unlock(&pods->tasks.lock);
-        if (found == 0 && n > 0)
+        if (found == 0 && wanted)
                 return;
         free(u);
         done(data, id, found < 0 ? &err : NULL);

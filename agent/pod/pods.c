@@ -335,6 +335,7 @@ struct hooks_subject container_subject(const struct container *c)
         s.container_id = c->id;
         s.container = c->request->config;
         s.bundle = c->bundle;
+        s.image_id = c->status->image_id;       /* set when it was asked for, and never again */
         pthread_mutex_lock(&c->pods->tasks.lock);
         s.pid = c->pid;
         s.exit_code = c->status->exit_code;

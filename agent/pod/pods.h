@@ -72,8 +72,11 @@ void pods_stop_container(struct pods *pods, const char *id, int64_t grace, pods_
 void pods_remove_container(struct pods *pods, const char *id, pods_done_fn done, void *data);
 void pods_reopen_log(struct pods *pods, const char *id, pods_done_fn done, void *data);
 
-/* What @resources (NULL: nothing) does not name stays.  All or nothing; CRINGLE_E_PRECONDITION for one that ended. */
-void pods_update_container(struct pods *pods, const char *id, const Cri__LinuxContainerResources *resources,
+/*
+ * What @limits does not name stays.  All or nothing; CRINGLE_E_PRECONDITION for one that ended.  @hooks: they are
+ * asked before, and told after; false for what a hook itself wants.
+ */
+void pods_update_container(struct pods *pods, const char *id, const struct hooks_limits *limits, bool hooks,
                            pods_done_fn done, void *data);
 
 /* Keeps what a kubelet has made of the pod's own cgroup. */

@@ -1,8 +1,8 @@
 /*
  * UpdatePodSandboxResources
  *
- * The pod's cgroup is the kubelet's: what it tells of it is kept with the pod and
- * shown, and nothing else is to be done.
+ * The pod's cgroup is the kubelet's: what it tells of it is kept with the pod,
+ * shown, and told to hooks, which may refuse it.
  */
 
 #include <stdlib.h>
@@ -16,12 +16,29 @@ struct updating {
         void *data;
 };
 
+static int update_pod(struct pod *pod, Cri__UpdatePodSandboxResourcesRequest **request, struct cringle_err *err)
+{
+        struct hooks_subject subject = pod_subject(pod);
+        Cri__UpdatePodSandboxResourcesRequest *told = message_copy(*request);
+        int r;
+
+        if (!told)
+                return err_oom(err);
+        r = hooks_update_pod(pod->pods->hooks, &subject, told, NULL, err);
+        if (r == 0)
+                r = store_pod_resources(pod, request, err);
+        if (r == 0)
+                hooks_updated(pod->pods->hooks, &subject, told, true);
+        message_free((ProtobufCMessage *) told);
+        return r;
+}
+
 static void update(void *data)
 {
         struct updating *u = data;
         struct pods *pods = u->pod->pods;
         struct cringle_err err = CRINGLE_ERR_INIT;
-        int r = store_pod_resources(u->pod, &u->request, &err);
+        int r = update_pod(u->pod, &u->request, &err);
 
         u->done(u->data, u->pod->id, r < 0 ? &err : NULL);
         pthread_mutex_lock(&pods->tasks.lock);

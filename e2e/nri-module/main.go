@@ -10,10 +10,13 @@
 //	hook     a createRuntime hook for each new container
 //	remove   a variable to remove from each new container
 //	refuse   event to refuse, for pods whose name contains "refused"
+//	of       another word for "refused"
 //	sleep    event to sleep 10 s in, likewise for "slow"
 //	sync     milliseconds to sleep while it is told what there is
 //	reject   a variable that no adjustment may set: as a validator
 //	memory   limit in bytes for each new container
+//	instead  limit in bytes for each container whose limits the kubelet changes
+//	others   limit in bytes for the first container that it knows of, when another one changes
 package main
 
 import (
@@ -40,16 +43,21 @@ type config struct {
 	Hook   string            `json:"hook"`
 	Remove string            `json:"remove"`
 	Refuse string            `json:"refuse"`
+	Of     string            `json:"of"`
 	Sleep  string            `json:"sleep"`
 	Sync   int               `json:"sync"`
 	Reject string            `json:"reject"`
 	Memory int64             `json:"memory"`
+
+	Instead int64 `json:"instead"`
+	Others  int64 `json:"others"`
 }
 
 type plugin struct {
-	stub stub.Stub
-	mu   sync.Mutex
-	c    config
+	stub  stub.Stub
+	mu    sync.Mutex
+	c     config
+	first string // container
 }
 
 func (p *plugin) note(event string, pod *api.PodSandbox, c *api.Container) error {
@@ -71,7 +79,8 @@ func (p *plugin) note(event string, pod *api.PodSandbox, c *api.Container) error
 	if pod == nil {
 		return nil
 	}
-	if p.c.Refuse == event && strings.Contains(pod.Name, "refused") {
+	event, _, _ = strings.Cut(event, ":")
+	if p.c.Refuse == event && strings.Contains(pod.Name, p.c.Of) {
 		return errors.New("not with me")
 	}
 	if p.c.Sleep == event && strings.Contains(pod.Name, "slow") {
@@ -83,6 +92,7 @@ func (p *plugin) note(event string, pod *api.PodSandbox, c *api.Container) error
 }
 
 func (p *plugin) Configure(_ context.Context, text, runtime, _ string) (stub.EventMask, error) {
+	p.c.Of = "refused"
 	if err := json.Unmarshal([]byte(text), &p.c); text != "" && err != nil {
 		return 0, err
 	}
@@ -99,6 +109,7 @@ func (p *plugin) Synchronize(_ context.Context, pods []*api.PodSandbox, cs []*ap
 		p.note("SyncPod", pod, nil)
 	}
 	for _, c := range cs {
+		p.first = c.Id
 		p.note("SyncContainer", names[c.PodSandboxId], c)
 	}
 	return nil, nil
@@ -145,6 +156,36 @@ func (p *plugin) CreateContainer(_ context.Context, pod *api.PodSandbox, c *api.
 		a.SetLinuxMemoryLimit(p.c.Memory)
 	}
 	return a, nil, nil
+}
+
+func (p *plugin) UpdateContainer(_ context.Context, pod *api.PodSandbox, c *api.Container, r *api.LinuxResources) ([]*api.ContainerUpdate, error) {
+	updates := []*api.ContainerUpdate{}
+	if err := p.note(fmt.Sprintf("UpdateContainer:%d", r.GetMemory().GetLimit().GetValue()), pod, c); err != nil {
+		return nil, err
+	}
+	if p.c.Instead != 0 {
+		u := &api.ContainerUpdate{ContainerId: c.Id}
+		u.SetLinuxMemoryLimit(p.c.Instead)
+		updates = append(updates, u)
+	}
+	if p.c.Others != 0 && p.first != c.Id {
+		u := &api.ContainerUpdate{ContainerId: p.first}
+		u.SetLinuxMemoryLimit(p.c.Others)
+		updates = append(updates, u)
+	}
+	return updates, nil
+}
+
+func (p *plugin) PostUpdateContainer(_ context.Context, pod *api.PodSandbox, c *api.Container) error {
+	return p.note(fmt.Sprintf("PostUpdateContainer:%d", c.Linux.Resources.Memory.GetLimit().GetValue()), pod, c)
+}
+
+func (p *plugin) UpdatePodSandbox(_ context.Context, pod *api.PodSandbox, _, r *api.LinuxResources) error {
+	return p.note(fmt.Sprintf("UpdatePodSandbox:%d", r.GetMemory().GetLimit().GetValue()), pod, nil)
+}
+
+func (p *plugin) PostUpdatePodSandbox(_ context.Context, pod *api.PodSandbox) error {
+	return p.note(fmt.Sprintf("PostUpdatePodSandbox:%d", pod.Linux.PodResources.GetMemory().GetLimit().GetValue()), pod, nil)
 }
 
 func (p *plugin) PostCreateContainer(_ context.Context, pod *api.PodSandbox, c *api.Container) error {

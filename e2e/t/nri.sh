@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # NRI: plugins on the public client library, launched by the agent or connecting by themselves.
-# What they are told and when, what they change, who wins, what a failure of theirs does.
+# What they are told and when, each once, what they change, who wins, what a failure of theirs does.
 . "${BASH_SOURCE%/*}/../lib.sh"
 
 NRI_PROGRAM=''
@@ -117,7 +117,8 @@ check "and the limit of memory" same \
 crictl stop --timeout 0 "$id" >/dev/null
 crictl rm "$id" >/dev/null
 pod_remove plain
-check "all events come, in their order" eventually 10 told 20-second plain 'RunPodSandbox CreateContainer PostCreateContainer StartContainer PostStartContainer StopContainer RemoveContainer StopPodSandbox RemovePodSandbox'
+check "all events come once, in their order" eventually 10 told 10-first plain 'RunPodSandbox CreateContainer PostCreateContainer StartContainer PostStartContainer StopContainer RemoveContainer StopPodSandbox RemovePodSandbox'
+check "to each plugin" eventually 10 told 20-second plain 'RunPodSandbox CreateContainer PostCreateContainer StartContainer PostStartContainer StopContainer RemoveContainer StopPodSandbox RemovePodSandbox'
 
 # ---- refusals ----------------------------------------------------------------------------------
 
@@ -179,6 +180,52 @@ pod_run update '.annotations = {"nri.test/memory": "33554432"}' >/dev/null
 container_run update one 'sleep 1000' >/dev/null
 check "a plugin changes the limits of a container that runs" eventually 10 grep -q '^Updated 0 <nil>' "$E2E_TMP/10-first.log"
 
+id=$(crictl ps --quiet --name one --pod "$(pod_id update)")
+limit() {
+        jq .linux.resources.memory.limit "$AGENT_ROOT/pods/$(pod_id update)/$1/config.json"
+}
+limit_is() {
+        [[ $(limit "$1") == "$2" ]]
+}
+# said NN-NAME POD EVENT: it was told of it.
+said() {
+        awk -v pod="$2" -v event="$3" '$2 == pod && $1 == event { found = 1 } END { exit !found }' "$E2E_TMP/$1.log"
+}
+check "the kubelet changes limits, too" crictl update --memory 41943040 "$id"
+check "that is told before" said 10-first update UpdateContainer:41943040
+check "and after" said 10-first update PostUpdateContainer:41943040
+connect 35-instead '{"instead": 50331648, "refuse": "UpdateContainer", "of": "denied"}'
+instead=$PLUGIN
+eventually 10 listed 35-instead
+crictl update --memory 41943040 "$id" >/dev/null
+check "a plugin may want another limit" limit_is "$id" 50331648
+check "all are told the one in force" said 10-first update PostUpdateContainer:50331648
+connect 36-instead '{"instead": 46137344}'
+other=$PLUGIN
+eventually 10 listed 36-instead
+refused_update() {
+        crictl update --memory 41943040 "$1" >"$E2E_TMP/said" 2>&1 && return 1
+        grep -q "$2" "$E2E_TMP/said"
+}
+check "two that want one limit otherwise are refused, both named" \
+        refused_update "$id" 'NRI plugin 36-instead at UpdateContainer: memory limit of container .* is changed by NRI plugin 35-instead already'
+check "and nothing has changed" limit_is "$id" 50331648
+leaves 36-instead "$other"
+pod_run denied >/dev/null
+denied=$(container_run denied one 'sleep 1000')
+check "a plugin refuses a change" refused_update "$denied" 'NRI plugin 35-instead at UpdateContainer: .*not with me'
+leaves 35-instead "$instead"
+connect 37-others '{"others": 54525952}'
+others=$PLUGIN
+eventually 10 listed 37-others
+second=$(container_run update two 'sleep 1000')
+crictl update --memory 41943040 "$second" >/dev/null
+changed_other() {
+        grep -h -o '"limit":54525952' "$AGENT_ROOT"/pods/*/*/config.json | wc -l | grep -qx 1
+}
+check "a plugin changes another container's limits in answer" eventually 10 changed_other
+leaves 37-others "$others"
+
 # ---- nothing is lost ------------------------------------------------------------------------------------
 
 for i in 1 2 3 4; do
@@ -211,7 +258,7 @@ for id in $(crictl ps --all --quiet); do
         crictl stop --timeout 0 "$id" >/dev/null
         crictl rm "$id" >/dev/null
 done
-pod_remove contest slow update before{1..4} while{1..4}
+pod_remove contest slow update denied before{1..4} while{1..4}
 rm "$E2E_TMP"/nri/plugins/*             # to compare with the agent that had none
 agent_kill
 agent_start

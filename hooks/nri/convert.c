@@ -7,7 +7,10 @@
 
 #include "agent/base/file.h"
 #include "agent/base/str.h"
+#include "hooks/event.h"
 #include "hooks/nri/convert.h"
+
+#define SPEC_MAX (16 << 20)
 
 void *nri_alloc(size_t size)
 {
@@ -228,17 +231,16 @@ static Nri__LinuxResources *resources_of(struct json_object *o)
         return r;
 }
 
-static Nri__LinuxResources *resources_asked(const Cri__LinuxContainerResources *from)
+Nri__LinuxResources *nri_resources_of(const Cri__LinuxContainerResources *from)
 {
-        Nri__LinuxResources *r;
+        Nri__LinuxResources *r = NRI_NEW(Nri__LinuxResources, NRI__LINUX_RESOURCES__INIT);
 
-        if (!from)
-                return NULL;
-        r = NRI_NEW(Nri__LinuxResources, NRI__LINUX_RESOURCES__INIT);
         r->memory = NRI_NEW(Nri__LinuxMemory, NRI__LINUX_MEMORY__INIT);
         r->cpu = NRI_NEW(Nri__LinuxCPU, NRI__LINUX_CPU__INIT);
         if (from->memory_limit_in_bytes)
                 r->memory->limit = INT64(from->memory_limit_in_bytes);
+        if (from->memory_swap_limit_in_bytes)
+                r->memory->swap = INT64(from->memory_swap_limit_in_bytes);
         if (from->cpu_shares)
                 r->cpu->shares = UINT64((uint64_t) from->cpu_shares);
         if (from->cpu_quota)
@@ -247,6 +249,14 @@ static Nri__LinuxResources *resources_asked(const Cri__LinuxContainerResources *
                 r->cpu->period = UINT64((uint64_t) from->cpu_period);
         r->cpu->cpus = nri_text(from->cpuset_cpus);
         r->cpu->mems = nri_text(from->cpuset_mems);
+        for (size_t i = 0; i < from->n_hugepage_limits; i++) {
+                Nri__HugepageLimit *h = NRI_NEW(Nri__HugepageLimit, NRI__HUGEPAGE_LIMIT__INIT);
+
+                h->page_size = nri_text(from->hugepage_limits[i]->page_size);
+                h->limit = from->hugepage_limits[i]->limit;
+                nri_add(&r->hugepage_limits, &r->n_hugepage_limits, h);
+        }
+        add_pairs(&r->unified, &r->n_unified, from->unified, from->n_unified);
         return r;
 }
 
@@ -288,8 +298,8 @@ Nri__PodSandbox *nri_pod_of(const struct hooks_subject *s)
         p->linux->cgroup_parent = nri_text(asked ? asked->cgroup_parent : NULL);
         p->linux->cgroups_path = nri_text(NULL);
         if (asked) {
-                p->linux->pod_overhead = resources_asked(asked->overhead);
-                p->linux->pod_resources = resources_asked(asked->resources);
+                p->linux->pod_overhead = asked->overhead ? nri_resources_of(asked->overhead) : NULL;
+                p->linux->pod_resources = asked->resources ? nri_resources_of(asked->resources) : NULL;
         }
         add_pins(p->linux, s->run_dir);
         if (s->network && !str_empty(s->network->ip)) {
@@ -448,6 +458,18 @@ static Nri__SecurityProfile *profile_of(const Cri__ContainerConfig *c)
         return p;
 }
 
+/* Digests are told where they are known: of the manifest when the image was asked for by it. */
+static Nri__Image *image_of(const struct hooks_subject *s)
+{
+        const char *name = event_image(s->container), *at = name ? strchr(name, '@') : NULL;
+        Nri__Image *i = NRI_NEW(Nri__Image, NRI__IMAGE__INIT);
+
+        i->name = nri_text(name);
+        i->digest = nri_text(at ? at + 1 : NULL);
+        i->config_digest = nri_text(s->image_id);
+        return i;
+}
+
 Nri__Container *nri_container_of(const struct hooks_subject *s, struct json_object *spec)
 {
         Nri__Container *c = NRI_NEW(Nri__Container, NRI__CONTAINER__INIT);
@@ -479,7 +501,18 @@ Nri__Container *nri_container_of(const struct hooks_subject *s, struct json_obje
         part = object_in(process, "user");
         if (part)
                 c->user = user_of(part);
+        c->image = image_of(s);
         return c;
+}
+
+Nri__Container *nri_container_kept(const struct hooks_subject *s)
+{
+        auto_free char *path = s->bundle ? str_printf(NULL, "%s/config.json", s->bundle) : NULL;
+        auto_json spec = NULL;
+
+        if (path)
+                json_read(path, SPEC_MAX, &spec, NULL);
+        return nri_container_of(s, spec);
 }
 
 void nri_container_set_state(Nri__Container *c, const struct hooks_subject *s, Nri__ContainerState state)

@@ -17,6 +17,12 @@ Nri__PodSandbox *nri_pod_of(const struct hooks_subject *s);
 /* @spec may be NULL: then there is only what the kubelet asked for. */
 Nri__Container *nri_container_of(const struct hooks_subject *s, struct json_object *spec);
 
+/* Of one that has a bundle: as its config.json says, or without one that can be read as the kubelet asked. */
+Nri__Container *nri_container_kept(const struct hooks_subject *s);
+
+/* Limits that CRI names. */
+Nri__LinuxResources *nri_resources_of(const Cri__LinuxContainerResources *from);
+
 /* What changes with time: state, process, times, exit code. */
 void nri_container_set_state(Nri__Container *c, const struct hooks_subject *s, Nri__ContainerState state);
 

@@ -396,7 +396,8 @@ int nri_new(const struct config *config, struct hooks *hooks, struct nri **ret, 
         pthread_cond_init(&n->changed, NULL);
         if (take_config(n, config, err) < 0)
                 return -1;
-        n->next = (struct hooks_next) { .data = n, .run = nri_run, .adjust = nri_adjust, .adopt = nri_adopt,
+        n->next = (struct hooks_next) { .data = n, .run = nri_run, .adjust = nri_adjust, .update = nri_update,
+                                        .update_pod = nri_update_pod, .updated = nri_updated, .adopt = nri_adopt,
                                         .forget = nri_forget, .list = list };
         hooks_set_next(hooks, &n->next);
         *ret = steal(&n);

@@ -29,10 +29,10 @@ struct nri_host {
         void *data;
 
         /*
-         * Change limits; what is 0 or empty in @resources stays.  @wait: until it is done, for a while; else what it
+         * Change limits.  @wait: until it is done, for a while; else what it
          * comes to is logged: who asks from within an event holds up what the container's own tasks may wait for.
          */
-        int (*update)(void *data, const char *id, const Cri__LinuxContainerResources *resources, bool wait,
+        int (*update)(void *data, const char *id, const struct hooks_limits *limits, bool wait,
                       struct cringle_err *err);
 
         /* Stop the container. */

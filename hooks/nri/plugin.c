@@ -12,7 +12,7 @@
 #include "agent/base/str.h"
 #include "hooks/nri/private.h"
 
-#define NRI_VERSION "v0.12.0"
+#define NRI_VERSION "v0.12.5"
 #define CONFIG_MAX (1 << 20)
 
 /* A message of synchronisation is cut no smaller than this many pods and containers. */
@@ -157,20 +157,20 @@ static const struct ttrpc_ops rpc_ops = { .serve = serve, .closed = on_closed };
 static int judge(struct plugin *p, Nri__Event event, bool refused, struct cringle_err *err)
 {
         err_wrap(err, "NRI plugin %s at %s", p->label, event_name(event));
-        if (p->policy == POLICY_FAIL || (refused && p->policy == POLICY_USUAL))
+        if (p->policy == POLICY_FAIL || (p->policy == POLICY_USUAL && (refused || p->fail_request)))
                 return -1;
         log_warning("%s; ignored", err->text);
         return 1;
 }
 
-/* No answer: so many in a row, and it has to go. */
-static void count_miss(struct plugin *p)
+/* No answer: so many in a row, and it has to go, unless it @may_stay. */
+static void count_miss(struct plugin *p, bool may_stay)
 {
         struct nri *n = p->nri;
         bool over;
 
         pthread_mutex_lock(&n->lock);
-        over = ++p->misses >= n->max_misses;
+        over = ++p->misses >= n->max_misses && !may_stay;
         p->failures++;
         pthread_mutex_unlock(&n->lock);
         if (over)
@@ -203,6 +203,11 @@ int plugin_broken(struct plugin *p, Nri__Event event, struct cringle_err *err)
         return judge(p, event, false, err);
 }
 
+int plugin_judge(struct plugin *p, Nri__Event event, struct cringle_err *err)
+{
+        return judge(p, event, true, err);
+}
+
 static int finish_call(struct plugin *p, Nri__Event event, int r, const struct cringle_call *call,
                        struct cringle_err *err)
 {
@@ -212,7 +217,7 @@ static int finish_call(struct plugin *p, Nri__Event event, int r, const struct c
         }
         if (call_check(call, NULL) < 0)         /* the operation's own time, not the plugin's */
                 return err_wrap(err, "NRI plugin %s at %s", p->label, event_name(event));
-        count_miss(p);
+        count_miss(p, p->keep_connected && err->code == CRINGLE_E_DEADLINE);
         return judge(p, event, false, err);
 }
 
@@ -250,85 +255,6 @@ int plugin_tell(struct plugin *p, Nri__Event event, Nri__PodSandbox *pod, Nri__C
                 r = call_it(p, "StateChange", &change.base, &call, ret, err);
         }
         return finish_call(p, event, r, outer, err);
-}
-
-/* ---- updates ------------------------------------------------------------------------- */
-
-static int64_t int64_or(const Nri__OptionalInt64 *o)
-{
-        return o ? o->value : 0;
-}
-
-static int64_t uint64_or(const Nri__OptionalUInt64 *o)
-{
-        return !o ? 0 : o->value > INT64_MAX ? INT64_MAX : (int64_t) o->value;
-}
-
-/* NRI's limits as CRI's, which is what the agent changes limits by. */
-static int update_one(struct nri *n, const Nri__ContainerUpdate *u, bool wait, struct cringle_err *err)
-{
-        const Nri__LinuxResources *from = u->linux ? u->linux->resources : NULL;
-        Cri__LinuxContainerResources to = CRI__LINUX_CONTAINER_RESOURCES__INIT;
-        size_t n_pages = from ? from->n_hugepage_limits : 0, n_unified = from ? from->n_unified : 0;
-        auto_free Cri__HugepageLimit *pages = nri_alloc((n_pages + 1) * sizeof *pages);
-        auto_free Cri__HugepageLimit **page_list = nri_alloc((n_pages + 1) * sizeof *page_list);
-        auto_free Cri__Pair *pairs = nri_alloc((n_unified + 1) * sizeof *pairs);
-        auto_free Cri__Pair **pair_list = nri_alloc((n_unified + 1) * sizeof *pair_list);
-
-        if (!from)
-                return 0;
-        if (from->blockio_class || from->rdt_class || from->pids || from->n_devices)
-                return err_set(err, CRINGLE_E_UNIMPLEMENTED, "only limits of memory, CPU and huge pages can change");
-        if (from->memory) {
-                if (from->memory->reservation || from->memory->kernel || from->memory->kernel_tcp ||
-                    from->memory->swappiness || from->memory->disable_oom_killer)
-                        return err_set(err, CRINGLE_E_UNIMPLEMENTED, "of memory only the limit and swap can change");
-                to.memory_limit_in_bytes = int64_or(from->memory->limit);
-                to.memory_swap_limit_in_bytes = int64_or(from->memory->swap);
-        }
-        if (from->cpu) {
-                to.cpu_shares = uint64_or(from->cpu->shares);
-                to.cpu_quota = int64_or(from->cpu->quota);
-                to.cpu_period = uint64_or(from->cpu->period);
-                to.cpuset_cpus = from->cpu->cpus;
-                to.cpuset_mems = from->cpu->mems;
-        }
-        for (size_t i = 0; i < n_pages; i++) {
-                pages[i] = (Cri__HugepageLimit) CRI__HUGEPAGE_LIMIT__INIT;
-                pages[i].page_size = from->hugepage_limits[i]->page_size;
-                pages[i].limit = from->hugepage_limits[i]->limit;
-                page_list[i] = &pages[i];
-        }
-        for (size_t i = 0; i < n_unified; i++) {
-                pairs[i] = (Cri__Pair) CRI__PAIR__INIT;
-                pairs[i].key = from->unified[i]->key;
-                pairs[i].value = from->unified[i]->value;
-                pair_list[i] = &pairs[i];
-        }
-        to.n_hugepage_limits = n_pages;
-        to.hugepage_limits = page_list;
-        to.n_unified = n_unified;
-        to.unified = pair_list;
-        return n->host->update(n->host->data, u->container_id, &to, wait, err);
-}
-
-void nri_carry_out(struct nri *n, const char *label, Nri__ContainerUpdate **updates, size_t n_updates,
-                   Nri__ContainerEviction **evictions, size_t n_evictions, Nri__UpdateContainersResponse *failed)
-{
-        for (size_t i = 0; i < n_updates; i++) {
-                struct cringle_err err = CRINGLE_ERR_INIT;
-
-                if (update_one(n, updates[i], failed != NULL, &err) == 0)
-                        continue;
-                if (!updates[i]->ignore_failure)
-                        log_warning("NRI plugin %s: update of container %.12s: %s", label, updates[i]->container_id, err.text);
-                if (failed)
-                        nri_add(&failed->failed, &failed->n_failed, updates[i]);
-        }
-        for (size_t i = 0; i < n_evictions; i++) {
-                log_info("NRI plugin %s evicts container %.12s: %.200s", label, evictions[i]->container_id, evictions[i]->reason);
-                n->host->evict(n->host->data, evictions[i]->container_id, evictions[i]->reason);
-        }
 }
 
 /* ---- bringing it in -------------------------------------------------------------------- */
@@ -384,6 +310,8 @@ static int configure(struct plugin *p, struct cringle_err *err)
         if (!response)
                 return err_set(err, CRINGLE_E_INVALID, "Configure: an answer that cannot be decoded");
         p->events = (uint32_t) response->events;
+        p->fail_request = response->failure_policy && response->failure_policy->fail_request;
+        p->keep_connected = response->failure_policy && response->failure_policy->keep_connected;
         nri__configure_response__free_unpacked(response, NULL);
         if (p->events & ~all)
                 return err_set(err, CRINGLE_E_INVALID, "Configure: subscribes to events that do not exist, %#x", p->events & ~all);

@@ -48,6 +48,7 @@ struct plugin {
         uint32_t events;                /* bits, 1 << (event - 1) */
         _Atomic bool old;                       /* knows StateChange only; once true, it stays so */
         enum policy policy;
+        bool fail_request, keep_connected;      /* its own wishes for when it does not answer in time */
 };
 
 /* A pod or container that plugins know of. */
@@ -116,22 +117,83 @@ int plugin_ask(struct plugin *p, Nri__Event event, const ProtobufCMessage *reque
 /* What an answer that makes no sense comes to: the plugin is dropped.  As plugin_tell(), never 0. */
 int plugin_broken(struct plugin *p, Nri__Event event, struct cringle_err *err);
 
+/* What an answer that asks for what it may not (@err says why) comes to.  As plugin_tell(), never 0. */
+int plugin_judge(struct plugin *p, Nri__Event event, struct cringle_err *err);
+
 /* "RunPodSandbox". */
 const char *event_name(Nri__Event event);
+
+/* update.c ------------------------------------------------------------------------------ */
+
+/* What plugins want of other containers in answer to one event. */
+struct wish {
+        char *label;
+        Nri__UpdateContainersRequest *request;
+};
+
+struct wishes {
+        struct wish *list;
+        size_t n;
+        const char *created;            /* the container that is being created, which has adjustments; or NULL */
+        struct map owners;              /* "memory limit of container ..." -> the plugin's label */
+};
+
+/*
+ * What @p wants, in lists that change hands.  -1: it may not want that, and nothing of it has been taken.
+ * What it does not mind to fail is left out instead.
+ */
+int wishes_add(struct wishes *w, const struct plugin *p, Nri__ContainerUpdate ***update, size_t *n_update,
+               Nri__ContainerEviction ***evict, size_t *n_evict, struct cringle_err *err);
+
+/* Carry them out, or do not, and free what is in @w.  The gate has been left. */
+void wishes_end(struct nri *n, struct wishes *w, bool granted);
 
 /* Carry out updates and evictions that a plugin asks for; those that failed are listed in @failed; NULL: nobody waits. */
 void nri_carry_out(struct nri *n, const char *label, Nri__ContainerUpdate **updates, size_t n_updates,
                    Nri__ContainerEviction **evictions, size_t n_evictions, Nri__UpdateContainersResponse *failed);
 
+int nri_update(void *data, const struct hooks_subject *s, struct hooks_limits *limits, const struct cringle_call *call,
+               struct cringle_err *err);
+int nri_update_pod(void *data, const struct hooks_subject *s, const Cri__UpdatePodSandboxResourcesRequest *request,
+                   const struct cringle_call *call, struct cringle_err *err);
+void nri_updated(void *data, const struct hooks_subject *s, const Cri__UpdatePodSandboxResourcesRequest *pod, bool tell);
+
+/* create.c ------------------------------------------------------------------------------ */
+
+int nri_adjust(void *data, struct adjust *a, const struct hooks_subject *s, const struct cringle_call *call,
+               struct cringle_err *err);
+
 /* events.c ----------------------------------------------------------------------------- */
 
 int nri_run(void *data, int point, const struct hooks_subject *s, const struct cringle_call *call,
             struct cringle_err *err);
-int nri_adjust(void *data, struct adjust *a, const struct hooks_subject *s, const struct cringle_call *call,
-               struct cringle_err *err);
 void nri_adopt(void *data, const struct hooks_subject *s);
 void nri_forget(void *data, const struct hooks_subject *s);
 void known_free(void *known);
+
+/* Through the gate, to be left again, in the time that @call has: a plugin that is being told what there is may take long. */
+int gate_pass(struct nri *n, const struct cringle_call *call, struct cringle_err *err);
+
+/* Inside the gate: whether any plugin has subscribed to @event. */
+bool nri_wanted(const struct nri *n, Nri__Event event);
+
+/* What must happen is told to each before @end (NULL: all), whatever those before it say. */
+void nri_tell_anyway(struct nri *n, Nri__Event event, Nri__PodSandbox *pod, Nri__Container *container,
+                     const struct plugin *end, struct wishes *wishes);
+
+/* The message of a pod that is known, the caller's; NULL: it is not. */
+Nri__PodSandbox *nri_pod_message(struct nri *n, const char *id);
+
+/* What is known at @id, for this thread alone until known_leave(); NULL: nothing. */
+struct known *known_enter(struct nri *n, struct map *map, const char *id);
+void known_leave(struct nri *n, struct known *k);
+
+/* A new one, and into the map; what was known under the id goes. */
+struct known *known_new(const struct hooks_subject *s, const ProtobufCMessage *message);
+void known_put(struct nri *n, const struct hooks_subject *s, struct known *k);
+
+/* From here on it is told as @message says. */
+void known_say(struct nri *n, struct known *k, const ProtobufCMessage *message);
 
 /* The message of what is known, with its state; the caller's.  nri->lock is held. */
 Nri__PodSandbox *known_pod(const struct known *k);
