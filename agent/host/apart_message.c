@@ -85,6 +85,8 @@ int apart_get_result(struct rec_cursor *c, struct cringle_err *err)
 
         if (c->bad)
                 return err_set(err, CRINGLE_E_INTERNAL, "a message that makes no sense");
+        if (code == CRINGLE_OK || code > CRINGLE_E_UNAUTHENTICATED)     /* no failure may read as a success */
+                code = CRINGLE_E_UNKNOWN;
         return failed ? err_set(err, (int) code, "%s", text) : 0;
 }
 

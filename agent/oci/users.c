@@ -209,7 +209,7 @@ static int find_user(const struct asked *a, const char *passwd, size_t n, struct
         struct span f[PASSWD_FIELDS];
         size_t n_fields;
 
-        while (n && next_line(&at, end, f, PASSWD_FIELDS, &n_fields)) {
+        while (next_line(&at, end, f, PASSWD_FIELDS, &n_fields)) {
                 if (n_fields <= PASSWD_GID || !matches(a, f[NAME], f[ID]))
                         continue;
                 if (id_field("passwd", f[ID], &u->uid, err) < 0 || id_field("passwd", f[PASSWD_GID], &u->gid, err) < 0)
@@ -241,7 +241,7 @@ static int find_group(const struct asked *a, const char *group, size_t n, struct
                 u->gid = a->number;
                 return 0;
         }
-        while (n && next_line(&at, end, f, GROUP_FIELDS, &n_fields))
+        while (next_line(&at, end, f, GROUP_FIELDS, &n_fields))
                 if (n_fields > ID && matches(a, f[NAME], f[ID]))
                         return id_field("group file", f[ID], &u->gid, err);
         return err_set(err, CRINGLE_E_INVALID, "the image knows no group '%.*s'", (int) a->text.n, a->text.at);
@@ -272,7 +272,7 @@ static int find_memberships(const char *group, size_t n, struct oci_user *u, str
         if (!u->name)
                 return 0;
         n_name = strlen(u->name);
-        while (n && next_line(&at, end, f, GROUP_FIELDS, &n_fields)) {
+        while (next_line(&at, end, f, GROUP_FIELDS, &n_fields)) {
                 int64_t gid;
 
                 if (n_fields <= GROUP_MEMBERS || !has_member(f[GROUP_MEMBERS], u->name, n_name))
@@ -292,6 +292,12 @@ int users_resolve(const char *who, const char *passwd, size_t n_passwd, const ch
         auto_of(oci_user) u = NULL;
         const char *colon = strchr(who, ':');
         struct asked user = { 0 }, gid = { 0 };
+
+        /* No file reads as an empty one; there is no arithmetic on NULL. */
+        if (!passwd)
+                passwd = "";
+        if (!group)
+                group = "";
 
         if (!*who)
                 who = "0";

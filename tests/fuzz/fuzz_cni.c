@@ -5,14 +5,12 @@
  * and taken again from there.
  */
 
-#include <assert.h>
 #include <stdint.h>
 
 #include "agent/base/str.h"
 #include "cni/conf.h"
 #include "cni/result.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/fuzz/fuzz.h"
 
 static void try_network(const char *text, size_t n)
 {
@@ -20,9 +18,9 @@ static void try_network(const char *text, size_t n)
 
         if (cni_network_parse(text, n, &net, NULL) < 0)
                 return;
-        assert(net->n_plugins > 0 && !strchr(net->plugins[0].type, '/'));
-        assert(cni_network_parse(net->config, strlen(net->config), &again, NULL) == 0);
-        assert(strcmp(net->config, again->config) == 0);
+        must(net->n_plugins > 0 && !strchr(net->plugins[0].type, '/'));
+        must(cni_network_parse(net->config, strlen(net->config), &again, NULL) == 0);
+        must(strcmp(net->config, again->config) == 0);
 }
 
 static void try_result(const char *text, size_t n)
@@ -36,8 +34,8 @@ static void try_result(const char *text, size_t n)
         for (int version = 0; version < CNI_VERSIONS; version++) {
                 auto_json given = NULL, *again = NULL;
 
-                assert(cni_result_give(newest, version, &given, NULL) == 0);
-                assert(cni_result_take(given, version, &again, NULL) == 0);
+                must(cni_result_give(newest, version, &given, NULL) == 0);
+                must(cni_result_take(given, version, &again, NULL) == 0);
         }
 }
 

@@ -4,10 +4,12 @@
  * The first byte chooses the mode: with its lowest bit set, the client's preface and
  * an empty SETTINGS frame go in front; with the next, the rest are frames in a short
  * form (type, flags, stream, length, payload), so that a mutation keeps the framing.
+ * There are two frames that HTTP/2 does not have: CALL is the HEADERS of a call, of a method that
+ * its flags choose, and MESSAGE a DATA with gRPC's prefix.  Every method of the CRI is served, and what is
+ * unpacked must come out of packing as it went in.
  * One server serves all runs; each run is a connection of its own, ended by its close.
  */
 
-#include <assert.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,16 +19,55 @@
 #include "agent/base/buf.h"
 #include "agent/base/log.h"
 #include "agent/base/loop.h"
+#include "agent/base/str.h"
 #include "agent/rpc/server.h"
-#include "health.pb-c.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "cri.pb-c.h"
+#include "tests/fuzz/fuzz.h"
 
 #define WITH_PREFACE 1
 #define WITH_FRAMES 2
 
+enum { DATA = 0, HEADERS = 1, CALL = 12, MESSAGE = 13, FRAMES = 14 };
+
+#define END_HEADERS 4
+
+#define METHODS_MAX 64
+
+static struct rpc_handler handlers[2][METHODS_MAX];     /* the server borrows them */
 static struct loop *loop;
 static struct rpc_server *server;
+
+static const ProtobufCServiceDescriptor *const services[] = {
+        &cri__runtime_service__descriptor, &cri__image_service__descriptor
+};
+
+/* Unpacked and packed again, it is the same message. */
+static void on_call(struct rpc_call *call, const ProtobufCMessage *request, void *data)
+{
+        auto_buf once = BUF_INIT, again = BUF_INIT;
+        size_t n = protobuf_c_message_get_packed_size(request);
+        ProtobufCMessage *copy;
+
+        if (buf_reserve(&once, n, NULL) < 0 || buf_reserve(&again, n, NULL) < 0)
+                abort();
+        must(protobuf_c_message_pack(request, (uint8_t *) once.data) == n);
+        copy = protobuf_c_message_unpack(request->descriptor, NULL, n, (const uint8_t *) once.data);
+        must(copy);
+        must(protobuf_c_message_get_packed_size(copy) == n);
+        protobuf_c_message_pack(copy, (uint8_t *) again.data);
+        must(memcmp(once.data, again.data, n) == 0);
+        protobuf_c_message_free_unpacked(copy, NULL);
+        rpc_call_reply_packed(call, "", 0);
+}
+
+static void serve(const ProtobufCServiceDescriptor *service, struct rpc_handler *list)
+{
+        must(service->n_methods < METHODS_MAX);
+        for (unsigned i = 0; i < service->n_methods; i++)
+                list[i] = (struct rpc_handler) { service->methods[i].name, on_call };
+        if (rpc_server_add(server, service, list, NULL, NULL) < 0)
+                abort();
+}
 
 static void start(void)
 {
@@ -36,6 +77,27 @@ static void start(void)
         log_set_level(LOG_ERROR);
         if (loop_new(&loop, &err) < 0 || rpc_server_new(loop, &limits, &server, &err) < 0)
                 abort();
+        for (size_t i = 0; i < sizeof services / sizeof *services; i++)
+                serve(services[i], handlers[i]);
+}
+
+/* A header as HPACK writes one that is in no table. */
+static void put_header(struct buf *to, const char *name, const char *value)
+{
+        buf_printf(to, NULL, "%c%c%s%c%s", 0x10, (char) strlen(name), name, (char) strlen(value), value);
+}
+
+static void put_call(struct buf *to, uint8_t which)
+{
+        const ProtobufCServiceDescriptor *service = services[which & 1];
+        char path[120];
+
+        snprintf(path, sizeof path, "/%s/%s", service->name, service->methods[(which >> 1) % service->n_methods].name);
+        put_header(to, ":method", "POST");
+        put_header(to, ":scheme", "http");
+        put_header(to, ":path", path);
+        put_header(to, "content-type", "application/grpc");
+        put_header(to, "te", "trailers");
 }
 
 /* The short form of frames, spelt out. */
@@ -43,10 +105,26 @@ static void put_frames(struct buf *to, const uint8_t *data, size_t size)
 {
         while (size >= 4) {
                 size_t n = data[3] < size - 4 ? data[3] : size - 4;
-                uint8_t head[9] = { 0, 0, (uint8_t) n, data[0] % 12, data[1], 0, 0, 0, data[2] };
+                uint8_t type = data[0] % FRAMES, flags = data[1];
+                auto_buf payload = BUF_INIT;
+
+                if (type == CALL) {
+                        put_call(&payload, flags);
+                        type = HEADERS;
+                        flags = END_HEADERS;
+                } else if (type == MESSAGE) {
+                        const uint8_t prefix[5] = { 0, 0, 0, 0, (uint8_t) n };
+
+                        buf_add(&payload, prefix, sizeof prefix, NULL);
+                        type = DATA;
+                }
+                buf_add(&payload, data + 4, n, NULL);
+
+                const uint8_t head[9] = { 0, (uint8_t) (payload.len >> 8), (uint8_t) payload.len, type, flags, 0, 0, 0,
+                                          data[2] };
 
                 buf_add(to, head, sizeof head, NULL);
-                buf_add(to, data + 4, n, NULL);
+                buf_add(to, payload.data, payload.len, NULL);
                 data += 4 + n;
                 size -= 4 + n;
         }
@@ -96,6 +174,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         turn();
         close(fds[1]);
         turn();
-        assert(rpc_server_connections(server) == 0);
+        must(rpc_server_connections(server) == 0);
         return 0;
 }

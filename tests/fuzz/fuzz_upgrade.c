@@ -3,10 +3,9 @@
 #include <stdlib.h>
 
 #include "agent/stream/http.h"
+#include "tests/fuzz/fuzz.h"
 
-int LLVMFuzzerTestOneInput(const unsigned char *data, size_t n);
-
-int LLVMFuzzerTestOneInput(const unsigned char *data, size_t n)
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
         struct http_request r;
         struct http_text t;

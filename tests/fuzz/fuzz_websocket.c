@@ -9,8 +9,7 @@
 
 #include "agent/base/buf.h"
 #include "agent/stream/channels.h"
-
-int LLVMFuzzerTestOneInput(const unsigned char *data, size_t n);
+#include "tests/fuzz/fuzz.h"
 
 struct side {
         struct websocket *websocket;
@@ -90,7 +89,7 @@ static void done(struct side *s)
         buf_done(&s->sent);
 }
 
-int LLVMFuzzerTestOneInput(const unsigned char *data, size_t n)
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
         struct side whole = { 0 }, parts = { 0 };
         char accept[WEBSOCKET_ACCEPT_LEN + 1];
