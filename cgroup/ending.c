@@ -229,6 +229,7 @@ int ending_destroy(const struct trees *t, const struct cringle_call *call, const
 {
         int64_t wait = WAIT_FIRST;
 
+        kept_forget(t->kept, path);
         /* A monitor has usually seen to it that all are dead: then nothing needs killing. */
         for (;;) {
                 int gone = remove_all(t, path, err);

@@ -2,8 +2,8 @@
  * What a cgroup uses; see stats.h.
  *
  * A kubelet asks for this every few seconds for every container: each file is read
- * once, by one read(2) into memory that is there already, relative to the cgroup's
- * directory, and files that only metrics need are left alone unless these are wanted.
+ * once, by one pread(2) of a file that was kept open (kept.h) into memory that is there
+ * already, and files that only metrics need are left alone unless these are wanted.
  */
 
 #include <errno.h>
@@ -21,47 +21,24 @@
 
 #define TEXT_MAX 16384                  /* memory.stat has about 4000 bytes */
 
-/* A cgroup's directory in one tree, and the file read last. */
+/* A cgroup, the tree that is looked at, and the file read last. */
 struct source {
-        const struct tree *tree;
+        const struct trees *trees;
         const char *path;
-        int fd;                         /* -1: it is not in this tree */
+        struct kept_cgroup *cgroup;
+        const struct tree *tree;        /* NULL: there is none, its files are empty */
         char text[TEXT_MAX];
 };
-
-static void source_open(struct source *s, const struct tree *t, const char *path)
-{
-        s->tree = t;
-        s->path = path;
-        s->fd = t ? openat(t->fd, path, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
-        s->text[0] = '\0';
-}
-
-static void source_done(struct source *s)
-{
-        if (s->fd >= 0)
-                close(s->fd);
-}
-
-#define auto_source auto_cleanup(source_done) struct source
 
 /* All of @file into s->text; no such file, or one of a cgroup that has just gone: empty. */
 static int source_read(struct source *s, const char *file, struct cringle_err *err)
 {
-        auto_fd int fd = s->fd < 0 ? -1 : openat(s->fd, file, O_RDONLY | O_CLOEXEC);
-        ssize_t n = 0;
+        ssize_t n = s->tree ? kept_read(s->cgroup, s->tree->fd, file, s->text, sizeof s->text - 1) : 0;
 
-        s->text[0] = '\0';
-        if (s->fd < 0 || (fd < 0 && (errno == ENOENT || errno == ENODEV)))
-                return 0;
-        if (fd >= 0)
-                n = read(fd, s->text, sizeof s->text - 1);
+        s->text[n < 0 ? 0 : n] = '\0';
         /* EOPNOTSUPP: pressure files of a kernel that was told not to keep them */
-        if (n < 0 && (errno == ENODEV || errno == EOPNOTSUPP))
-                return 0;
-        if (fd < 0 || n < 0)
+        if (n < 0 && errno != ENOENT && errno != ENODEV && errno != EOPNOTSUPP)
                 return err_sys(err, "read %s/%s/%s", s->tree->mount, s->path, file);
-        s->text[n] = '\0';
         return 0;
 }
 
@@ -166,16 +143,12 @@ static int memory_v1(struct source *m, bool all, struct cringle_cgroup_stats *s,
         return 0;
 }
 
-static int memory(const struct trees *t, const char *path, bool all, struct cringle_cgroup_stats *s,
-                  struct cringle_err *err)
+static int memory(struct source *m, bool all, struct cringle_cgroup_stats *s, struct cringle_err *err)
 {
-        const struct tree *tree = trees_with(t, "memory");
-        auto_source source;
-
-        source_open(&source, tree, path);
-        if (!tree)
+        m->tree = trees_with(m->trees, "memory");
+        if (!m->tree)
                 return 0;
-        return tree->v2 ? memory_v2(&source, all, s, err) : memory_v1(&source, all, s, err);
+        return m->tree->v2 ? memory_v2(m, all, s, err) : memory_v1(m, all, s, err);
 }
 
 /* --- cpu --- */
@@ -194,26 +167,26 @@ static int cpu_v2(struct source *c, struct cringle_cgroup_stats *s, struct cring
         return 0;
 }
 
-static int cpu(const struct trees *t, const char *path, bool all, struct cringle_cgroup_stats *s,
-               struct cringle_err *err)
+static int cpu(struct source *c, bool all, struct cringle_cgroup_stats *s, struct cringle_err *err)
 {
-        const struct tree *accounting = trees_with(t, "cpuacct"), *quota = trees_with(t, "cpu");
-        auto_source source, stat;
+        const struct tree *accounting = trees_with(c->trees, "cpuacct");
 
-        source_open(&source, accounting ? accounting : t->unified, path);
-        source_open(&stat, accounting && all ? quota : NULL, path);
+        c->tree = accounting ? accounting : c->trees->unified;
         if (!accounting)
-                return cpu_v2(&source, s, err);
-        if (read_number(&source, "cpuacct.usage", &s->cpu_usage, err) < 0)
+                return cpu_v2(c, s, err);
+        if (read_number(c, "cpuacct.usage", &s->cpu_usage, err) < 0)
                 return -1;
         if (!all)
                 return 0;
-        if (read_number(&source, "cpuacct.usage_user", &s->cpu_user, err) < 0 ||
-            read_number(&source, "cpuacct.usage_sys", &s->cpu_system, err) < 0 || source_read(&stat, "cpu.stat", err) < 0)
+        if (read_number(c, "cpuacct.usage_user", &s->cpu_user, err) < 0 ||
+            read_number(c, "cpuacct.usage_sys", &s->cpu_system, err) < 0)
                 return -1;
-        s->cpu_periods = value_of(&stat, "nr_periods");
-        s->cpu_throttled = value_of(&stat, "nr_throttled");
-        s->cpu_throttled_time = value_of(&stat, "throttled_time");
+        c->tree = trees_with(c->trees, "cpu");
+        if (source_read(c, "cpu.stat", err) < 0)
+                return -1;
+        s->cpu_periods = value_of(c, "nr_periods");
+        s->cpu_throttled = value_of(c, "nr_throttled");
+        s->cpu_throttled_time = value_of(c, "throttled_time");
         return 0;
 }
 
@@ -254,7 +227,7 @@ static void pressure_line(struct source *p, const char *name, struct cringle_pre
         *end = kept;
 }
 
-static int pressure(const struct trees *t, const char *path, struct cringle_cgroup_stats *s, struct cringle_err *err)
+static int pressure(struct source *p, struct cringle_cgroup_stats *s, struct cringle_err *err)
 {
         const struct {
                 const char *file;
@@ -264,14 +237,13 @@ static int pressure(const struct trees *t, const char *path, struct cringle_cgro
                 { "memory.pressure", &s->memory_some, &s->memory_full },
                 { "io.pressure", &s->io_some, &s->io_full },
         };
-        auto_source source;
 
-        source_open(&source, t->unified, path);
-        for (size_t i = 0; source.fd >= 0 && i < sizeof files / sizeof *files; i++) {
-                if (source_read(&source, files[i].file, err) < 0)
+        p->tree = p->trees->unified;
+        for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+                if (source_read(p, files[i].file, err) < 0)
                         return -1;
-                pressure_line(&source, "some ", files[i].some);
-                pressure_line(&source, "full ", files[i].full);
+                pressure_line(p, "some ", files[i].some);
+                pressure_line(p, "full ", files[i].full);
         }
         return 0;
 }
@@ -301,35 +273,34 @@ static int64_t sum_of(const struct source *s, const char *key)
         return sum;
 }
 
-static int io(const struct trees *t, const char *path, struct cringle_cgroup_stats *s, struct cringle_err *err)
+static int io(struct source *i, struct cringle_cgroup_stats *s, struct cringle_err *err)
 {
-        const struct tree *v1 = trees_with(t, "blkio");
-        auto_source source;
+        const struct tree *v1 = trees_with(i->trees, "blkio");
 
-        source_open(&source, v1 ? v1 : t->unified, path);
+        i->tree = v1 ? v1 : i->trees->unified;
         if (!v1) {
-                if (source_read(&source, "io.stat", err) < 0)
+                if (source_read(i, "io.stat", err) < 0)
                         return -1;
-                s->io_read_bytes = sum_of(&source, " rbytes=");
-                s->io_write_bytes = sum_of(&source, " wbytes=");
-                s->io_reads = sum_of(&source, " rios=");
-                s->io_writes = sum_of(&source, " wios=");
+                s->io_read_bytes = sum_of(i, " rbytes=");
+                s->io_write_bytes = sum_of(i, " wbytes=");
+                s->io_reads = sum_of(i, " rios=");
+                s->io_writes = sum_of(i, " wios=");
                 return 0;
         }
-        if (source_read(&source, "blkio.throttle.io_service_bytes_recursive", err) < 0)
+        if (source_read(i, "blkio.throttle.io_service_bytes_recursive", err) < 0)
                 return -1;
-        s->io_read_bytes = sum_of(&source, " Read ");
-        s->io_write_bytes = sum_of(&source, " Write ");
-        if (source_read(&source, "blkio.throttle.io_serviced_recursive", err) < 0)
+        s->io_read_bytes = sum_of(i, " Read ");
+        s->io_write_bytes = sum_of(i, " Write ");
+        if (source_read(i, "blkio.throttle.io_serviced_recursive", err) < 0)
                 return -1;
-        s->io_reads = sum_of(&source, " Read ");
-        s->io_writes = sum_of(&source, " Write ");
+        s->io_reads = sum_of(i, " Read ");
+        s->io_writes = sum_of(i, " Write ");
         return 0;
 }
 
 /* --- huge pages --- */
 
-static int hugepages(const struct trees *t, const char *path, struct cringle_cgroup_stats *s, struct cringle_err *err)
+static int hugepages(struct source *h, struct cringle_cgroup_stats *s, struct cringle_err *err)
 {
         static const struct {
                 int64_t bytes;
@@ -340,17 +311,16 @@ static int hugepages(const struct trees *t, const char *path, struct cringle_cgr
                 { 512 << 20, "hugetlb.512MB.usage_in_bytes", "hugetlb.512MB.max_usage_in_bytes", "hugetlb.512MB.current" },
                 { 1 << 30, "hugetlb.1GB.usage_in_bytes", "hugetlb.1GB.max_usage_in_bytes", "hugetlb.1GB.current" },
         };
-        const struct tree *tree = trees_with(t, "hugetlb");
+        const struct tree *tree = trees_with(h->trees, "hugetlb");
         struct cringle_hugepage_usage *to = s->hugepages;
-        auto_source source;
 
-        source_open(&source, tree, path);
-        for (int i = 0; source.fd >= 0 && i < CRINGLE_PAGE_SIZES; i++) {
-                if (read_number(&source, tree->v2 ? sizes[i].v2_usage : sizes[i].v1_usage, &to->usage, err) < 0)
+        h->tree = tree;
+        for (int i = 0; tree && i < CRINGLE_PAGE_SIZES; i++) {
+                if (read_number(h, tree->v2 ? sizes[i].v2_usage : sizes[i].v1_usage, &to->usage, err) < 0)
                         return -1;
                 if (to->usage == CRINGLE_UNSET)
                         continue;
-                if (!tree->v2 && read_number(&source, sizes[i].v1_max, &to->max_usage, err) < 0)
+                if (!tree->v2 && read_number(h, sizes[i].v1_max, &to->max_usage, err) < 0)
                         return -1;
                 to->page_size = sizes[i].bytes;
                 to++;
@@ -360,12 +330,10 @@ static int hugepages(const struct trees *t, const char *path, struct cringle_cgr
 
 /* --- all of it --- */
 
-static int pids(const struct trees *t, const char *path, struct cringle_cgroup_stats *s, struct cringle_err *err)
+static int pids(struct source *p, struct cringle_cgroup_stats *s, struct cringle_err *err)
 {
-        auto_source source;
-
-        source_open(&source, trees_with(t, "pids"), path);
-        return read_number(&source, "pids.current", &s->pids, err);
+        p->tree = trees_with(p->trees, "pids");
+        return read_number(p, "pids.current", &s->pids, err);
 }
 
 /* Every member is an int64_t, or made of them; the size comes later. */
@@ -377,22 +345,44 @@ static void unset(struct cringle_cgroup_stats *s)
                 at[i] = CRINGLE_UNSET;
 }
 
-int stats_read(const struct trees *t, const char *path, struct cringle_cgroup_stats *ret, struct cringle_err *err)
+static int read_all(struct source *from, size_t size, struct cringle_cgroup_stats *s, struct cringle_err *err)
+{
+        bool all = size > CRINGLE_CGROUP_STATS_USAGE;
+
+        unset(s);
+        if (cpu(from, all, s, err) < 0)
+                return -1;
+        if (size > offsetof(struct cringle_cgroup_stats, memory_usage) &&
+            (memory(from, all, s, err) < 0 || pids(from, s, err) < 0 || pressure(from, s, err) < 0))
+                return -1;
+        return all && (io(from, s, err) < 0 || hugepages(from, s, err) < 0) ? -1 : 0;
+}
+
+static bool trees_have(const struct trees *t, const char *path)
 {
         const struct tree *memory_tree = trees_with(t, "memory");
-        bool all = ret->size > CRINGLE_CGROUP_STATS_USAGE;
-        struct cringle_cgroup_stats s;
 
-        if (!tree_has(memory_tree ? memory_tree : &t->list[0], path))
+        return tree_has(memory_tree ? memory_tree : &t->list[0], path);
+}
+
+int stats_read(const struct trees *t, const char *path, struct cringle_cgroup_stats *ret, struct cringle_err *err)
+{
+        struct source from = { .trees = t, .path = path };
+        struct cringle_cgroup_stats s;
+        bool gone;
+        int r;
+
+        do {
+                from.cgroup = kept_take(t->kept, path, err);
+                if (!from.cgroup)
+                        return -1;
+                r = read_all(&from, ret->size, &s, err);
+                gone = kept_give(t->kept, from.cgroup);
+        } while (r == 0 && gone);
+        if (r < 0)
+                return -1;
+        if (s.cpu_usage == CRINGLE_UNSET && s.memory_usage == CRINGLE_UNSET && !trees_have(t, path))
                 return err_set(err, CRINGLE_E_NOT_FOUND, "no cgroup %s", path);
-        unset(&s);
-        if (cpu(t, path, all, &s, err) < 0)
-                return -1;
-        if (ret->size > offsetof(struct cringle_cgroup_stats, memory_usage) &&
-            (memory(t, path, all, &s, err) < 0 || pids(t, path, &s, err) < 0 || pressure(t, path, &s, err) < 0))
-                return -1;
-        if (all && (io(t, path, &s, err) < 0 || hugepages(t, path, &s, err) < 0))
-                return -1;
 
         s.size = ret->size < sizeof s ? ret->size : sizeof s;
         memcpy(ret, &s, s.size);

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -149,6 +150,16 @@ static int read_line(struct trees *t, const char *mount_point, char *line, struc
         return add_tree(t, fields[4], v2, options, err);
 }
 
+/* Four megabytes of the kernel's memory, and a part of the files that we may have open. */
+static size_t files_to_keep(void)
+{
+        struct rlimit limit;
+
+        if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+                return 0;
+        return limit.rlim_cur / 4 < 1024 ? (size_t) limit.rlim_cur / 4 : 1024;
+}
+
 int trees_find(const char *mount_point, const char *mountinfo, struct trees **ret, struct cringle_err *err)
 {
         auto_of(trees) t = calloc(1, sizeof *t);
@@ -171,6 +182,8 @@ int trees_find(const char *mount_point, const char *mountinfo, struct trees **re
         for (size_t i = 0; i < t->n; i++)
                 if (t->list[i].v2)
                         t->unified = &t->list[i];
+        if (kept_new(files_to_keep(), &t->kept, err) < 0)
+                return -1;
         *ret = steal(&t);
         return 0;
 }
@@ -186,6 +199,7 @@ struct trees *trees_free(struct trees *t)
                 strv_free(t->list[i].controllers);
         }
         free(t->list);
+        kept_free(t->kept);
         free(t);
         return NULL;
 }

@@ -15,6 +15,7 @@
 #include "agent/base/buf.h"
 #include "agent/base/call.h"
 #include "agent/base/own.h"
+#include "cgroup/kept.h"
 
 struct tree {
         bool v2;
@@ -27,6 +28,7 @@ struct trees {
         struct tree *list;
         size_t n;
         const struct tree *unified;     /* the v2 one, or NULL */
+        struct kept *kept;              /* files that statistics read */
 };
 
 /*
