@@ -23,6 +23,7 @@ void adjust_done(struct adjust *a)
 {
         map_done(&a->owners, NULL);
         forget_taken(a);
+        a->oci_hooks = strv_free(a->oci_hooks);
         a->cdi_devices = strv_free(a->cdi_devices);
         json_object_put(a->before);
         a->before = NULL;
@@ -33,7 +34,9 @@ int adjust_begin(struct adjust *a, const char *hook, bool ignore, struct cringle
         json_object_put(a->before);
         a->before = NULL;
         forget_taken(a);
+        a->oci_hooks = strv_free(a->oci_hooks);
         a->hook = hook;
+        a->part = a->origin = NULL;
         a->ignore = ignore;
         a->cdi_before = strv_count((const char *const *) a->cdi_devices);
         if (ignore && json_object_deep_copy(a->spec, &a->before, NULL) < 0)
@@ -492,8 +495,10 @@ int adjust_rlimit(struct adjust *a, const char *type, uint64_t soft, uint64_t ha
 int adjust_oci_hook(struct adjust *a, const char *stage, const char *path, const char *const *args,
                     const char *const *env, int timeout, struct cringle_err *err)
 {
-        struct rule r = { .origin = (char *) a->hook, .path = (char *) path, .env = (char **) env, .timeout = timeout,
-                          .ignore = a->ignore };
+        struct rule r = { .source = a->source, .name = (char *) (a->part ? a->part : a->hook),
+                          .origin = (char *) (a->origin ? a->origin : a->hook), .path = (char *) path, .env = (char **) env,
+                          .timeout = timeout, .ignore = a->ignore };
+        auto_free char *words = NULL;
         int number;
 
         if (!stage || !path)
@@ -509,6 +514,9 @@ int adjust_oci_hook(struct adjust *a, const char *stage, const char *path, const
         if (args && args[0])
                 r.args = (char **) args;
         r.stages = 1u << number;
+        words = str_printf(err, "hooks.%s %s", stage, path);
+        if (!words || strv_add(&a->oci_hooks, words, err) < 0)
+                return -1;
         return rule_add_to(&r, a->spec, a->timeout, err);
 }
 

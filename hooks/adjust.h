@@ -18,17 +18,20 @@ struct adjust {
         int64_t timeout;                /* seconds, for OCI hooks that are added without one */
         struct map owners;              /* field -> the owner's name, borrowed */
 
+        const char *source;             /* of those who adjust now: "plugin", "nri", "cdi" */
         const char *hook;               /* who adjusts now */
+        const char *part, *origin;      /* which device of his, from which file; NULL: there is no such thing */
         bool ignore;                    /* his policy */
         char **taken;                   /* fields that have become his, */
         const char **former;            /* and whose each was; NULL: nobody's */
+        char **oci_hooks;               /* that he has added, in words */
         struct json_object *before;     /* the specification as he found it; NULL unless he is ignored when he fails */
 
         char **cdi_devices;             /* wanted by hooks so far */
         size_t cdi_before;              /* of these, how many he found */
 };
 
-#define ADJUST_INIT(tree, seconds) { .spec = (tree), .timeout = (seconds) }
+#define ADJUST_INIT(tree, seconds) { .spec = (tree), .timeout = (seconds), .source = "plugin" }
 
 void adjust_done(struct adjust *a);
 

@@ -990,6 +990,8 @@ int cdi_apply(struct cdi *c, struct adjust *a, const char *const *names, bool co
                 struct cdi_device *d = map_get(&c->by_name, names[i]);
                 struct json_object *edits;
 
+                a->part = d->name;
+                a->origin = c->files[d->file].path;
                 if (!begun[d->file] && json_get_object(c->files[d->file].spec, "containerEdits", &edits, NULL) == 1) {
                         has_mounts |= count_of(edits, "mounts") > 0;
                         if (apply_edits(edits, a, err) < 0)

@@ -222,6 +222,7 @@ static struct rule *add_rule(struct rules *rules, const char *name, const char *
 
         if (!r)
                 return NULL;
+        r->source = "hooks.d";
         r->name = strdup(name);
         r->origin = strdup(origin);
         if (!r->name || !r->origin) {

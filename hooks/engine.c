@@ -12,6 +12,7 @@
 #include "agent/base/str.h"
 #include "config/template.h"
 #include "hooks/adjust.h"
+#include "hooks/calls.h"
 #include "hooks/cdi.h"
 #include "hooks/diff.h"
 #include "hooks/dir.h"
@@ -38,44 +39,8 @@ struct hooks {
         bool cdi_of_pods;               /* annotations of pods ask for devices, too */
         struct cdi cdi;
 
-        struct map spent;               /* name of a native hook -> struct spent */
+        struct calls calls;             /* has a lock of its own, which is taken last */
 };
-
-/* What a native hook's calls came to; the plugin host counts them. */
-struct spent {
-        int64_t nanoseconds;
-        char *last_failure;             /* NULL: the last call succeeded */
-};
-
-static void free_spent(void *data)
-{
-        struct spent *s = data;
-
-        free(s->last_failure);
-        free(s);
-}
-
-/* @failure NULL: it succeeded.  Without memory it is not kept. */
-static void keep_spent(struct hooks *h, const char *name, int64_t nanoseconds, const char *failure)
-{
-        struct spent *s;
-
-        pthread_mutex_lock(&h->lock);
-        s = map_get(&h->spent, name);
-        if (!s) {
-                s = calloc(1, sizeof *s);
-                if (s && map_put(&h->spent, name, s, NULL) < 0) {
-                        free(s);
-                        s = NULL;
-                }
-        }
-        if (s) {
-                s->nanoseconds += nanoseconds;
-                free(s->last_failure);
-                s->last_failure = failure ? strdup(failure) : NULL;
-        }
-        pthread_mutex_unlock(&h->lock);
-}
 
 static int copy_patterns(struct patterns *p, char *const *texts, struct cringle_err *err)
 {
@@ -107,6 +72,7 @@ static int rule_of_config(const struct config_hook *from, struct rule *r, struct
         if (stage < 0)
                 return err_set(err, CRINGLE_E_INVALID, "%s: unknown stage '%s'", from->origin, from->stage);
         r->stages = 1u << stage;
+        r->source = "yaml";
         r->name = strdup(from->name);
         r->origin = strdup(from->origin);
         r->path = strdup(from->path);
@@ -311,6 +277,7 @@ int hooks_new(const struct config *config, struct host *host, struct hooks **ret
                 return err_oom(err);
         h->host = host;
         pthread_mutex_init(&h->lock, NULL);
+        calls_init(&h->calls);
         if (hooks_reload(h, config, err) < 0)
                 return -1;
 
@@ -328,7 +295,7 @@ struct hooks *hooks_free(struct hooks *h)
         strv_free(h->dirs);
         cdi_done(&h->cdi);
         strv_free(h->cdi_dirs);
-        map_done(&h->spent, free_spent);
+        calls_done(&h->calls);
         pthread_mutex_destroy(&h->lock);
         free(h);
         return NULL;
@@ -410,19 +377,89 @@ static char **args_of_bundle(const char *bundle)
         return path && json_read(path, SPEC_MAX, &spec, NULL) == 0 ? args_of(spec) : NULL;
 }
 
-static int call_hook(struct hooks *h, const struct host_hook *hook, int point, const struct hooks_subject *s, struct adjust *adjust,
-                     char **args, const struct cringle_call *outer, struct cringle_err *err)
+void hooks_call_subject(struct hooks_call *call, const struct hooks_subject *s)
+{
+        call->pod_id = s->pod_id;
+        call->pod_space = s->pod->metadata->namespace_;
+        call->pod_name = s->pod->metadata->name;
+        call->container_id = s->container_id;
+        call->container_name = s->container ? s->container->metadata->name : NULL;
+}
+
+/* The fields that are set since adjust_begin(), and what else was asked for; the caller's. */
+static char **changes_of(const struct adjust *a)
+{
+        char **changes = strv_copy((const char *const *) a->taken, NULL);
+
+        for (char **hook = a->oci_hooks; hook && *hook; hook++)
+                strv_add(&changes, *hook, NULL);
+        for (size_t i = a->cdi_before; i < strv_count((const char *const *) a->cdi_devices); i++) {
+                auto_free char *device = str_printf(NULL, "CDI device %s", a->cdi_devices[i]);
+
+                if (device)
+                        strv_add(&changes, device, NULL);
+        }
+        return changes;
+}
+
+void hooks_changed(struct hooks *h, const struct adjust *a, const struct hooks_subject *subject, const char *stage)
+{
+        struct hooks_call call = { .source = a->source, .name = a->hook, .stage = stage, .result = "changed" };
+        auto_strv changes = NULL;
+
+        if (!atomic_load(&h->calls.traced))
+                return;
+        changes = changes_of(a);
+        if (!changes || !changes[0])
+                return;
+        call.changes = changes;
+        hooks_call_subject(&call, subject);
+        calls_tell(&h->calls, &call);
+}
+
+void hooks_called(struct hooks *h, const struct hooks_call *call)
+{
+        calls_add(&h->calls, call);
+}
+
+void hooks_trace(struct hooks *h, hooks_trace_fn fn, void *data)
+{
+        calls_trace(&h->calls, fn, data);
+}
+
+void hooks_counters(struct hooks *h, void (*fn)(void *data, const struct hooks_counter *counter), void *data)
+{
+        calls_each(&h->calls, fn, data);
+}
+
+/* @counted: it is no rehearsal. */
+static int call_hook(struct hooks *h, const struct host_hook *hook, int point, const struct hooks_subject *s,
+                     struct adjust *adjust, char **args, bool counted, const struct cringle_call *outer,
+                     struct cringle_err *err)
 {
         struct cringle_call call = call_within(outer, hook->timeout);
         struct event_host host = { .subject = s, .adjust = adjust };
         struct cringle_event ev = event_make(point, &host, args, &call);
-
+        struct hooks_call told = { .source = "plugin", .name = hook->name, .origin = hook->name, .stage = points[point],
+                                   .why = "called" };
+        auto_strv changes = NULL;
         int64_t began = clock_monotonic();
         int r = hook->ops->run(hook->self, &ev, err);
 
+        told.nanoseconds = clock_monotonic() - began;
         if (r < 0)
                 err_wrap(err, "hook at %s", points[point]);     /* the host has put its name there */
-        keep_spent(h, hook->name, clock_monotonic() - began, r < 0 ? err->text : NULL);
+        if (!counted)
+                return r < 0 ? -1 : 0;
+        if (r < 0) {
+                told.error = err->text;
+                told.timed_out = err->code == CRINGLE_E_DEADLINE;
+                told.ignored = !hook->fail || !may_refuse(point);
+        } else if (adjust && atomic_load(&h->calls.traced)) {
+                told.changes = changes = changes_of(adjust);
+        }
+        hooks_call_subject(&told, s);
+        calls_add(&h->calls, &told);
         return r < 0 ? -1 : 0;
 }
 
@@ -446,14 +483,13 @@ int hooks_run(struct hooks *h, int point, const struct hooks_subject *subject, c
                 if (!looked)
                         args = args_of_bundle(subject->bundle);
                 looked = true;
-                if (call_hook(h, &hook, point, subject, NULL, args, call, &why) == 0)
+                if (call_hook(h, &hook, point, subject, NULL, args, true, call, &why) == 0)
                         continue;
                 if (hook.fail && may_refuse(point)) {
                         if (err)
                                 *err = why;
                         return -1;
                 }
-                log_warning("%s; ignored", why.text);
         }
         if (h->next) {
                 struct cringle_err why = CRINGLE_ERR_INIT;
@@ -537,7 +573,7 @@ static int run_adjusting(struct hooks *h, const struct hooks_subject *s, struct 
                 args = args_of(adjust->spec);           /* as the hooks before it have left them */
                 if (adjust_begin(adjust, hook.name, !hook.fail, err) < 0)
                         return -1;
-                if (call_hook(h, &hook, CRINGLE_CONTAINER_CREATE, s, adjust, args, call, &why) < 0) {
+                if (call_hook(h, &hook, CRINGLE_CONTAINER_CREATE, s, adjust, args, !rehearsal, call, &why) < 0) {
                         step.why = why.text;
                         if (hook.fail) {
                                 if (err)
@@ -546,12 +582,36 @@ static int run_adjusting(struct hooks *h, const struct hooks_subject *s, struct 
                         }
                         if (adjust_undo(adjust, err) < 0)
                                 return -1;
-                        log_warning("%s; ignored", why.text);
                 }
                 if (tell_step(rehearsal, step, adjust->spec, err) < 0)
                         return -1;
         }
         return 0;
+}
+
+/*
+ * The devices @names were given, which took @nanoseconds for all of them; with @failure, the one that adjusted last was
+ * not.  A name nobody has a file for is nobody's call: pods' authors may write any.  The lock is held.
+ */
+static void tell_devices(struct hooks *h, const struct hooks_subject *s, const struct adjust *adjust,
+                         const char *const *names, const struct cringle_err *failure, int64_t nanoseconds)
+{
+        auto_strv changes = !failure && atomic_load(&h->calls.traced) ? changes_of(adjust) : NULL;
+        size_t n = strv_count(names);
+
+        for (size_t i = 0; i < n; i++) {
+                const struct cdi_device *d = map_get(&h->cdi.by_name, names[i]);
+                struct hooks_call call = { .source = "cdi", .name = names[i], .stage = points[CRINGLE_CONTAINER_CREATE],
+                                           .why = "requested", .nanoseconds = nanoseconds / (int64_t) n };
+
+                if (!d || (failure && !str_equal(adjust->part, names[i])))
+                        continue;
+                call.origin = h->cdi.files[d->file].path;
+                call.error = failure ? failure->text : NULL;
+                call.changes = i == 0 ? changes : NULL;
+                hooks_call_subject(&call, s);
+                calls_add(&h->calls, &call);
+        }
 }
 
 /* The devices that the kubelet and hooks have asked for. */
@@ -561,6 +621,7 @@ static int add_cdi_devices(struct hooks *h, const struct hooks_subject *s, struc
         struct hooks_step step = { .name = "cdi", .source = "cdi", .origin = "", .why = "no device is asked for" };
         auto_strv names = NULL;
         auto_buf asked = BUF_INIT;
+        int64_t began = clock_monotonic();
         int r = 0;
 
         pthread_mutex_lock(&h->lock);
@@ -572,6 +633,8 @@ static int add_cdi_devices(struct hooks *h, const struct hooks_subject *s, struc
         if (r == 0 && names) {
                 look_at_cdi(h);
                 r = cdi_apply(&h->cdi, adjust, (const char *const *) names, !rehearsal, err);
+                if (!rehearsal)
+                        tell_devices(h, s, adjust, (const char *const *) names, r < 0 ? err : NULL, clock_monotonic() - began);
         }
         pthread_mutex_unlock(&h->lock);
         if (r < 0 || !rehearsal)
@@ -689,6 +752,28 @@ static int tell_rule(struct rehearsal *rehearsal, const struct rule *r, const ch
         return tell_step(rehearsal, step, spec, err);
 }
 
+/* That @r was added to the container: its calls come later, from the executor. */
+static void tell_added(struct hooks *h, const struct rule *r, const char *source, const struct places *places)
+{
+        struct hooks_call call = { .source = source, .name = r->name, .origin = r->origin,
+                                   .stage = points[CRINGLE_CONTAINER_CREATE], .result = "added" };
+        auto_strv changes = NULL;
+        auto_buf why = BUF_INIT;
+
+        if (!atomic_load(&h->calls.traced) || rule_explain(r, places->rule, &why, NULL) < 0)
+                return;
+        for (enum stage stage = 0; stage < STAGES; stage++) {
+                auto_free char *field = r->stages & (1u << stage) ? str_printf(NULL, "hooks.%s", stage_name(stage)) : NULL;
+
+                if (field)
+                        strv_add(&changes, field, NULL);
+        }
+        call.why = why.data;
+        call.changes = changes;
+        hooks_call_subject(&call, places->subject);
+        calls_tell(&h->calls, &call);
+}
+
 static int add_matching(struct hooks *h, struct rules *rules, const char *source, const struct places *places,
                         struct json_object *spec, struct rehearsal *rehearsal, struct cringle_err *err)
 {
@@ -701,6 +786,8 @@ static int add_matching(struct hooks *h, struct rules *rules, const char *source
                         if (add_filled(r, places, spec, h->timeout, err) < 0)
                                 return -1;
                         r->matches += !rehearsal;
+                        if (!rehearsal)
+                                tell_added(h, r, source, places);
                 }
                 if (rehearsal && tell_rule(rehearsal, r, source, s, spec, err) < 0)
                         return -1;
@@ -729,8 +816,10 @@ static int run_pipeline(struct hooks *h, const struct hooks_subject *subject, st
         adjust.timeout = h->timeout;
         pthread_mutex_unlock(&h->lock);
         r = run_adjusting(h, subject, &adjust, rehearsal, call, err);
+        adjust.source = "nri";
         if (r == 0 && h->next && !rehearsal)    /* a plugin elsewhere cannot be asked without meaning it */
                 r = h->next->adjust(h->next->data, &adjust, subject, call, err);
+        adjust.source = "cdi";
         if (r == 0)
                 r = add_cdi_devices(h, subject, &adjust, rehearsal, err);
         if (r == 0 && rehearsal)
@@ -780,14 +869,32 @@ int hooks_explain(struct hooks *h, const struct hooks_subject *subject, struct j
         return r;
 }
 
-static void list_rules(const struct rules *rules, const char *source,
-                       void (*fn)(void *data, const struct hooks_info *info), void *data)
+/* Whoever lists hooks, told their counts as well. */
+struct lister {
+        struct hooks *h;
+        void (*fn)(void *data, const struct hooks_info *info);
+        void *data;
+};
+
+static void list_counted(void *data, const struct hooks_info *info)
+{
+        struct lister *l = data;
+        struct hooks_info counted = *info;
+        auto_free char *failure = NULL;
+
+        calls_sum(&l->h->calls, &counted, &failure);
+        l->fn(l->data, &counted);
+}
+
+static void list_rules(const struct hooks *h, const struct rules *rules, const char *source, struct lister *l)
 {
         for (size_t i = 0; i < rules->n; i++) {
                 const struct rule *r = &rules->list[i];
                 auto_buf stages = BUF_INIT, conditions = BUF_INIT;
                 struct hooks_info info = { .name = r->name, .source = source, .origin = r->origin, .error = r->error,
-                                           .policy = r->ignore ? "ignore" : "fail", .matches = r->matches };
+                                           .policy = r->ignore ? "ignore" : "fail", .isolation = "process",
+                                           .timeout = (r->timeout ? r->timeout : h->timeout) * NSEC_PER_SEC,
+                                           .matches = r->matches };
 
                 for (enum stage s = 0; s < STAGES; s++)
                         if (r->stages & (1u << s))
@@ -795,81 +902,59 @@ static void list_rules(const struct rules *rules, const char *source,
                 rule_describe(r, &conditions, NULL);
                 info.stages = stages.data ? stages.data : "";
                 info.conditions = conditions.data ? conditions.data : "";
-                fn(data, &info);
+                list_counted(l, &info);
         }
 }
 
-/* Native hooks' counts are the plugin host's. */
-struct native_counts {
-        const char *name;
-        uint64_t calls, failures;
-};
-
-static void take_counts(void *data, const struct host_info *info)
-{
-        struct native_counts *n = data;
-
-        if (strcmp(info->kind, "hook") != 0 || strcmp(info->name, n->name) != 0)
-                return;
-        n->calls = info->calls;
-        n->failures = info->failures;
-}
-
-static void list_native(struct hooks *h, void (*fn)(void *data, const struct hooks_info *info), void *data)
+static void list_native(struct hooks *h, struct lister *l)
 {
         for (size_t i = 0; i < host_hooks(h->host); i++) {
                 struct host_hook hook = host_hook(h->host, i);
-                struct native_counts n = { .name = hook.name };
-                const struct spent *spent;
                 auto_buf at = BUF_INIT;
                 struct hooks_info info = { .name = hook.name, .source = "plugin", .origin = hook.name,
-                                           .policy = hook.fail ? "fail" : "ignore", .conditions = "" };
+                                           .policy = hook.fail ? "fail" : "ignore",
+                                           .isolation = hook.isolated ? "process" : "agent", .timeout = hook.timeout,
+                                           .conditions = "" };
 
                 for (int p = 1; p < CRINGLE_POINTS; p++)
                         if (hook.ops->points & CRINGLE_AT(p))
                                 buf_printf(&at, NULL, "%s%s", at.len ? "," : "", points[p]);
-                host_list(h->host, take_counts, &n);
                 info.stages = at.data ? at.data : "";
-                info.matches = n.calls;
-                info.failures = n.failures;
-                pthread_mutex_lock(&h->lock);
-                spent = map_get(&h->spent, hook.name);
-                info.nanoseconds = spent ? spent->nanoseconds : 0;
-                info.last_failure = spent ? spent->last_failure : NULL;
-                fn(data, &info);
-                pthread_mutex_unlock(&h->lock);
+                list_counted(l, &info);
         }
 }
 
-static void list_cdi(const struct cdi *c, void (*fn)(void *data, const struct hooks_info *info), void *data)
+static void list_cdi(const struct cdi *c, struct lister *l)
 {
         for (size_t i = 0; i < c->n_files; i++) {
                 const struct cdi_file *f = &c->files[i];
 
                 if (f->error)
-                        fn(data, &(struct hooks_info) { .name = strrchr(f->path, '/') + 1, .source = "cdi", .origin = f->path,
-                                                        .stages = "", .policy = "fail", .conditions = "", .error = f->error });
+                        list_counted(l, &(struct hooks_info) { .name = strrchr(f->path, '/') + 1, .source = "cdi", .origin = f->path,
+                                                               .stages = "", .policy = "fail", .conditions = "", .error = f->error });
         }
         for (size_t i = 0; i < c->n_devices; i++) {
                 const struct cdi_device *d = &c->devices[i];
 
                 if (!d->hidden)
-                        fn(data, &(struct hooks_info) { .name = d->name, .source = "cdi", .origin = c->files[d->file].path,
-                                                        .stages = points[CRINGLE_CONTAINER_CREATE], .policy = "fail",
-                                                        .conditions = "requested", .error = d->error, .matches = d->matches });
+                        list_counted(l, &(struct hooks_info) { .name = d->name, .source = "cdi", .origin = c->files[d->file].path,
+                                                               .stages = points[CRINGLE_CONTAINER_CREATE], .policy = "fail",
+                                                               .conditions = "requested", .error = d->error, .matches = d->matches });
         }
 }
 
 void hooks_list(struct hooks *h, void (*fn)(void *data, const struct hooks_info *info), void *data)
 {
-        list_native(h, fn, data);
+        struct lister l = { h, fn, data };
+
+        list_native(h, &l);
         if (h->next)
-                h->next->list(h->next->data, fn, data);
+                h->next->list(h->next->data, list_counted, &l);
         pthread_mutex_lock(&h->lock);
         look_at_dirs(h);
         look_at_cdi(h);
-        list_cdi(&h->cdi, fn, data);
-        list_rules(&h->files, "hooks.d", fn, data);
-        list_rules(&h->yaml, "yaml", fn, data);
+        list_cdi(&h->cdi, &l);
+        list_rules(h, &h->files, "hooks.d", &l);
+        list_rules(h, &h->yaml, "yaml", &l);
         pthread_mutex_unlock(&h->lock);
 }

@@ -155,14 +155,73 @@ struct hooks_info {
         const char *origin;             /* file, file:line, or the plugin's name */
         const char *stages;             /* "prestart,poststop" or points */
         const char *policy;             /* "fail", "ignore" */
+        const char *isolation;          /* where it runs: "agent", "process"; NULL: nothing of it runs */
+        int64_t timeout;                /* nanoseconds for one call; 0: none */
         const char *conditions;         /* one line */
         const char *error;              /* why it is not in force; NULL: it is */
-        uint64_t matches;               /* containers it was added to, or calls of a native hook */
-        uint64_t failures;              /* of a native hook; an OCI hook's are told by the operations they fail */
-        int64_t nanoseconds;            /* that a native hook took in all calls since the agent started */
-        const char *last_failure;       /* of a native hook; NULL: its last call was none */
+        uint64_t matches;               /* containers it was added or given to; of hooks.d, the YAML and CDI */
+
+        /* Of all its calls since the agent started: hooks_list() fills these in. */
+        uint64_t calls, failures, timeouts;     /* time-outs are failures, too */
+        int64_t nanoseconds, longest;   /* of all together, and of one */
+        int64_t last_at;                /* when the last one ended, nanoseconds since the epoch; 0: there was none */
+        int64_t last_nanoseconds;
+        const char *last_failure;       /* NULL: the last one succeeded */
 };
 
+/* All hooks, in the order of the pipeline. */
 void hooks_list(struct hooks *h, void (*fn)(void *data, const struct hooks_info *info), void *data);
+
+/* One call of a hook, wherever it ran; all borrowed.  Strings may be NULL where it is said. */
+struct hooks_call {
+        const char *source, *name;      /* as in struct hooks_info */
+        const char *origin;             /* NULL: not known */
+        const char *stage;              /* an OCI stage ("createRuntime"), a point ("pod run"), or an event of NRI */
+        const char *pod_id, *pod_space, *pod_name;      /* NULL: not known */
+        const char *container_id, *container_name;      /* NULL: not known, or it is the pod's */
+        const char *why;                /* which conditions held; NULL: it has none */
+        const char *result;             /* NULL: "ok", or the error */
+        const char *error;              /* one line; NULL: it succeeded */
+        bool timed_out;
+        bool ignored;                   /* it has failed, and its policy lets that pass */
+        int64_t nanoseconds;            /* it took */
+        int64_t ended_at;               /* nanoseconds since the epoch; 0: now */
+        char *const *changes;           /* fields of the container that it has set; NULL: none */
+};
+
+/* Fill in who @subject is. */
+void hooks_call_subject(struct hooks_call *call, const struct hooks_subject *subject);
+
+/*
+ * Count a call that was made elsewhere: by the executor, or for NRI.  A failure is logged as one line with the ids
+ * of pod and container.  May be called with any lock of NRI's held.
+ */
+void hooks_called(struct hooks *h, const struct hooks_call *call);
+
+/*
+ * What a hook has changed is told apart from its call, when there is somebody who traces: by @adjust, since its
+ * adjust_begin().
+ */
+void hooks_changed(struct hooks *h, const struct adjust *adjust, const struct hooks_subject *subject, const char *stage);
+
+/*
+ * Have @fn told of each call from now on; NULL: no more.  One at a time.  It is called under a lock, on any thread:
+ * it keeps what it needs and returns, without calling back here.  When nobody traces, nothing is prepared for him.
+ */
+typedef void (*hooks_trace_fn)(void *data, const struct hooks_call *call);
+void hooks_trace(struct hooks *h, hooks_trace_fn fn, void *data);
+
+/*
+ * Counters for metrics: of each hook at each stage or point at which it was called since the agent started, also
+ * of hooks that are gone.  In no order; one row for each (source, name, stage).  Cheap: @fn is called under a lock, for
+ * at most some thousand rows, and may not call back here.
+ */
+struct hooks_counter {
+        const char *source, *name, *stage;      /* borrowed for the call */
+        uint64_t calls, failures, timeouts;     /* time-outs are failures, too */
+        int64_t nanoseconds;                    /* of all calls together */
+};
+
+void hooks_counters(struct hooks *h, void (*fn)(void *data, const struct hooks_counter *counter), void *data);
 
 AUTO_DEFINE(hooks, hooks_free)

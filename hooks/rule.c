@@ -188,7 +188,7 @@ bool rule_matches(const struct rule *r, const struct rule_subject *s)
 static int add_to_stage(const struct rule *r, struct json_object *hooks, enum stage stage, int64_t timeout,
                         struct cringle_err *err)
 {
-        struct json_object *array = json_need_array(hooks, stage_name(stage), err);
+        struct json_object *array = json_need_array(hooks, stage_name(stage), err), *from;
         auto_json o = json_object_new_object();
         int64_t seconds = r->timeout ? r->timeout : timeout;
 
@@ -199,6 +199,10 @@ static int add_to_stage(const struct rule *r, struct json_object *hooks, enum st
             (r->env && json_set_strv(o, "env", (const char *const *) r->env, err) < 0) ||
             (seconds && json_set_int(o, "timeout", seconds, err) < 0) ||
             (r->ignore && json_set_string(o, "failure", "ignore", err) < 0))
+                return -1;
+        from = json_need_object(o, "from", err);
+        if (!from || json_set_string(from, "source", r->source, err) < 0 || json_set_string(from, "name", r->name, err) < 0 ||
+            json_set_string(from, "origin", r->origin, err) < 0)
                 return -1;
         return json_add(array, steal(&o), err);
 }

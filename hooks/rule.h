@@ -44,6 +44,7 @@ enum combine { COMBINE_AND, COMBINE_OR };
 struct rule {
         char *name;                     /* file name, or the name in the YAML */
         char *origin;                   /* file, or file:line */
+        const char *source;             /* "hooks.d", "yaml"; who else brings an OCI hook: "plugin", "nri", "cdi"; not owned */
         char *error;                    /* why it is not in force; NULL: it is */
         unsigned stages;                /* 1 << enum stage */
         char *path;
@@ -80,7 +81,10 @@ bool rule_matches(const struct rule *r, const struct rule_subject *s);
 /* What each condition came to, in one line, into the empty @ret. */
 int rule_explain(const struct rule *r, const struct rule_subject *s, struct buf *ret, struct cringle_err *err);
 
-/* Append it to the hooks of @spec; @timeout in seconds for a rule that names none. */
+/*
+ * Append it to the hooks of @spec; @timeout in seconds for a rule that names none.  A member of ours, `from`, says
+ * whose it is: the executor puts it into errors and reports, other runtimes skip it.
+ */
 int rule_add_to(const struct rule *r, struct json_object *spec, int64_t timeout, struct cringle_err *err);
 
 /* The conditions in one line, into the empty @ret. */

@@ -139,8 +139,14 @@ static void list_plugins(struct rpc_call *call, const ProtobufCMessage *request,
         rows_done(&rows);
 }
 
+struct hook_list {
+        struct rows rows;
+        uint32_t order;                 /* of the last one that is in force */
+};
+
 static void add_hook(void *data, const struct hooks_info *info)
 {
+        struct hook_list *list = data;
         Admin__Hook *h = malloc(sizeof *h);
 
         if (!h)
@@ -153,26 +159,34 @@ static void add_hook(void *data, const struct hooks_info *info)
         h->policy = text_of(info->policy);
         h->conditions = text_of(info->conditions);
         h->error = text_of(info->error);
-        h->calls = info->matches;
+        h->calls = info->calls;
         h->failures = info->failures;
         h->nanoseconds = (uint64_t) info->nanoseconds;
         h->last_failure = text_of(info->last_failure);
-        rows_add(data, h);
+        h->order = info->error ? 0 : ++list->order;
+        h->isolation = text_of(info->isolation);
+        h->timeout_nanoseconds = (uint64_t) info->timeout;
+        h->containers = info->matches;
+        h->timeouts = info->timeouts;
+        h->longest_nanoseconds = (uint64_t) info->longest;
+        h->last_at = info->last_at;
+        h->last_nanoseconds = (uint64_t) info->last_nanoseconds;
+        rows_add(&list->rows, h);
 }
 
 static void list_hooks(struct rpc_call *call, const ProtobufCMessage *request, void *data)
 {
         struct admin *a = data;
         Admin__HooksResponse reply = ADMIN__HOOKS_RESPONSE__INIT;
-        struct rows rows = { 0 };
+        struct hook_list list = { 0 };
 
         if (!is_root(call))
                 return;
-        hooks_list(a->o.hooks, add_hook, &rows);
-        reply.n_hooks = rows.n;
-        reply.hooks = (Admin__Hook **) rows.list;
+        hooks_list(a->o.hooks, add_hook, &list);
+        reply.n_hooks = list.rows.n;
+        reply.hooks = (Admin__Hook **) list.rows.list;
         rpc_call_reply(call, &reply.base);
-        rows_done(&rows);
+        rows_done(&list.rows);
 }
 
 /* An answer to Explain under construction. */

@@ -169,7 +169,7 @@ size_t host_hooks(const struct host *h)
 struct host_hook host_hook(struct host *h, size_t index)
 {
         struct instance *in = h->hooks[index];
-        struct host_hook hook = { .name = in->name, .ops = in->table, .self = in };
+        struct host_hook hook = { .name = in->name, .ops = in->table, .self = in, .isolated = in->isolated };
 
         pthread_mutex_lock(&in->lock);
         hook.fail = in->fail;

@@ -82,6 +82,7 @@ struct host_hook {
         void *self;
         bool fail;                      /* its refusal or failure fails the operation */
         int64_t timeout;                /* nanoseconds */
+        bool isolated;                  /* it runs in a process of its own */
 };
 
 size_t host_hooks(const struct host *h);

@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/pidfd.h>
@@ -112,6 +113,48 @@ static void hook_child(struct rec_cursor plan, enum plan_stage stage, const char
         _exit(127);
 }
 
+/* What of a hook's record is not handed to the program. */
+static void read_whose(struct rec_cursor *body, struct hook *ret)
+{
+        ret->ignore = body->left > 0 && rec_get_u32(body) == 1;
+        ret->source = body->left > 0 ? rec_get_str(body) : "";
+        ret->name = body->left > 0 ? rec_get_str(body) : "";
+        ret->origin = body->left > 0 ? rec_get_str(body) : "";
+}
+
+/* "hooks.d:10-gpu.json (/etc/containers/oci/hooks.d/10-gpu.json): createRuntime hook 2, /usr/bin/x", appended. */
+static void describe(const struct hook *h, struct buf *ret)
+{
+        if (*h->name)
+                buf_printf(ret, NULL, "%.64s:%.256s", h->source, h->name);
+        if (*h->name && strcmp(h->origin, h->name) != 0)
+                buf_printf(ret, NULL, " (%.512s)", h->origin);
+        buf_printf(ret, NULL, "%s%s hook %u, %.512s", *h->name ? ": " : "", plan_stage_name(h->stage), h->index, h->path);
+}
+
+bool hook_name_run(struct rec_cursor plan, struct wire_hook *run)
+{
+        struct rec_cursor body;
+        unsigned index = 0;
+
+        while (hook_next(&plan, run->stage, &index, &body) > 0) {
+                struct hook h;
+
+                if (index != run->index)
+                        continue;
+                run->path = rec_get_str(&body);
+                free(rec_get_strv(&body));
+                free(rec_get_strv(&body));
+                rec_get_u64(&body);
+                read_whose(&body, &h);
+                run->source = h.source;
+                run->name = h.name;
+                run->origin = h.origin;
+                return !body.bad;
+        }
+        return false;
+}
+
 int hook_start(struct rec_cursor plan, struct rec_cursor body, enum plan_stage stage, unsigned index, int state_fd,
                struct hook *ret, struct cringle_err *err)
 {
@@ -119,11 +162,13 @@ int hook_start(struct rec_cursor plan, struct rec_cursor body, enum plan_stage s
         auto_free const char **argv = rec_get_strv(&body);
         auto_free const char **env = rec_get_strv(&body);
         uint64_t timeout = rec_get_u64(&body);
-        bool ignore = body.left > 0 && rec_get_u32(&body) == 1;
+        struct hook made = { .stderr_fd = -1, .stage = stage, .index = index, .path = path };
+        auto_buf what = BUF_INIT;
         auto_fd int read_end = -1, write_end = -1;
         int pipe_fds[2];
         pid_t pid;
 
+        read_whose(&body, &made);
         if (body.bad || !argv || !env)
                 return err_set(err, CRINGLE_E_INVALID, "%s hook %u is damaged", plan_stage_name(stage), index);
         if (pipe2(pipe_fds, O_CLOEXEC | O_NONBLOCK) < 0)
@@ -133,21 +178,21 @@ int hook_start(struct rec_cursor plan, struct rec_cursor body, enum plan_stage s
         fcntl(write_end, F_SETFL, 0);   /* the hook's end blocks, as programs expect */
 
         pid = kernel_fork(0, -1);
-        if (pid < 0)
-                return err_sys(err, "start %s hook %u, %s", plan_stage_name(stage), index, path);
+        if (pid < 0) {
+                int sys = errno;
+
+                describe(&made, &what);
+                return err_sysno(err, sys, "start %s", what.data ? what.data : path);
+        }
         if (pid == 0)
                 hook_child(plan, stage, path, argv, env, state_fd, write_end);
         setpgid(pid, pid);              /* whoever of the two comes first */
 
-        *ret = (struct hook) {
-                .pid = pid,
-                .stderr_fd = steal_fd(&read_end),
-                .deadline = timeout ? clock_monotonic() + (int64_t) timeout : 0,
-                .stage = stage,
-                .index = index,
-                .path = path,
-                .ignore = ignore,
-        };
+        made.pid = pid;
+        made.stderr_fd = steal_fd(&read_end);
+        made.begun = clock_monotonic();
+        made.deadline = timeout ? made.begun + (int64_t) timeout : 0;
+        *ret = made;
         return 0;
 }
 
@@ -190,13 +235,26 @@ void hook_expire(struct hook *h)
         kill(-h->pid, SIGKILL);
 }
 
-int hook_finish(struct hook *h, int status, struct cringle_err *err)
+int hook_finish(struct hook *h, int status, struct wire_hook *ret_run, struct cringle_err *err)
 {
         char how[96], tail[HOOK_TAIL_MAX + 1];
+        auto_buf what = BUF_INIT;
         size_t n = 0;
 
         hook_drain(h);
         h->stderr_fd = fd_close(h->stderr_fd);
+        *ret_run = (struct wire_hook) {
+                .stage = h->stage,
+                .index = h->index,
+                .exit_code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status),
+                .nanoseconds = clock_monotonic() - h->begun,
+                .ended_at = clock_realtime(),
+                .source = h->source,
+                .name = h->name,
+                .origin = h->origin,
+                .path = h->path,
+                .error = "",
+        };
         if (h->timed_out)
                 snprintf(how, sizeof how, "killed at its time limit");
         else if (WIFSIGNALED(status))
@@ -217,8 +275,11 @@ int hook_finish(struct hook *h, int status, struct cringle_err *err)
         while (n > 0 && tail[n - 1] == ' ')
                 n--;
         tail[n] = '\0';
-        return err_set(err, h->timed_out ? CRINGLE_E_DEADLINE : CRINGLE_E_ABORTED, "%s hook %u, %s: %s%s%s",
-                       plan_stage_name(h->stage), h->index, h->path, how, n ? ": " : "", tail);
+        describe(h, &what);
+        ret_run->flags = (h->timed_out ? WIRE_HOOK_TIMED_OUT : 0) | (h->ignore ? WIRE_HOOK_IGNORED : 0);
+        ret_run->error = err->text;
+        return err_set(err, h->timed_out ? CRINGLE_E_DEADLINE : CRINGLE_E_ABORTED, "%s: %s%s%s",
+                       what.data ? what.data : h->path, how, n ? ": " : "", tail);
 }
 
 /* Milliseconds until its time is over, for poll; -1: never. */
@@ -267,16 +328,18 @@ int hook_run_all(struct rec_cursor plan, enum plan_stage stage, const char *stat
         struct hook h;
 
         while (hook_next(&at, stage, &index, &body) > 0) {
+                struct wire_hook run;
+                int r;
+
                 if (state_fd < 0)
                         state_fd = hook_state(plan, status, pid, err);
                 if (state_fd < 0 || hook_start(plan, body, stage, index, state_fd, &h, err) < 0)
                         return -1;
-                if (hook_finish(&h, wait_for(&h), err) == 0)
-                        continue;
-                if (!h.ignore)
-                        return -1;
+                r = hook_finish(&h, wait_for(&h), &run, err);
                 if (fd >= 0)
-                        launch_send(fd, LAUNCH_WARNING, 0, err, NULL, 0);
+                        launch_send_hook(fd, &run, err);
+                if (r < 0 && !h.ignore)
+                        return -1;
                 err_clear(err);
         }
         return 0;

@@ -14,6 +14,7 @@
 #include <sys/types.h>
 
 #include "agent/base/err.h"
+#include "agent/wire/monitor.h"
 #include "agent/wire/plan.h"
 
 #define HOOK_TAIL_MAX 512
@@ -21,12 +22,14 @@
 struct hook {
         pid_t pid;                      /* also its process group */
         int stderr_fd;                  /* non-blocking; -1: at its end */
-        int64_t deadline;               /* CLOCK_MONOTONIC nanoseconds; 0: none */
+        int64_t begun;                  /* CLOCK_MONOTONIC nanoseconds */
+        int64_t deadline;               /* the same; 0: none */
         bool timed_out;
         bool ignore;                    /* its failure is a warning */
         enum plan_stage stage;
         unsigned index;                 /* within its stage */
-        const char *path;               /* borrowed from the plan */
+        const char *path;               /* borrowed from the plan, as are: */
+        const char *source, *name, *origin;     /* whose it is; "": a plan that does not say */
         size_t tail_n;
         char tail[HOOK_TAIL_MAX];
 };
@@ -59,12 +62,21 @@ void hook_drain(struct hook *h);
 /* SIGKILL to its group, because its time is over. */
 void hook_expire(struct hook *h);
 
-/* Call once it was reaped with wait status @status.  0, or -1 with an error that says all of it. */
-int hook_finish(struct hook *h, int status, struct cringle_err *err);
+/*
+ * Call once it was reaped with wait status @status.  0, or -1 with an error that says all of it.  *ret_run is filled either
+ * way, its strings borrowed from the plan and from @err, which is not NULL.
+ */
+int hook_finish(struct hook *h, int status, struct wire_hook *ret_run, struct cringle_err *err);
 
 /*
- * Run all hooks of @stage one after the other to their ends; the first failure ends it,
- * unless it is to be ignored: then it goes as LAUNCH_WARNING to @fd (-1: nowhere).
+ * For hooks whose end another process knows: fill in whose the hook @run->index of @run->stage is and its path, borrowed
+ * from @plan.  False: there is no such hook.
+ */
+bool hook_name_run(struct rec_cursor plan, struct wire_hook *run);
+
+/*
+ * Run all hooks of @stage one after the other to their ends, each of which goes as LAUNCH_HOOK to @fd (-1: nowhere).
+ * The first failure ends it, unless it is to be ignored.
  */
 int hook_run_all(struct rec_cursor plan, enum plan_stage stage, const char *status, int32_t pid, int fd,
                  struct cringle_err *err);

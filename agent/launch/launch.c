@@ -54,27 +54,46 @@ struct worker {
 
 /* --- messages ------------------------------------------------------------------- */
 
-int launch_send(int fd, enum launch_kind kind, int32_t value, const struct cringle_err *what, const int *fds,
-                size_t n_fds)
+static int send_message(int fd, const struct launch_message *m, bool with_err, const int *fds, size_t n_fds)
 {
-        struct launch_message m = { .kind = kind, .value = value, .err = CRINGLE_ERR_INIT };
-        size_t n = sizeof m;
-
         /* What has no error in it need not carry its room. */
-        if (what)
-                m.err = *what;
-        else
-                n = offsetof(struct launch_message, err);
+        size_t n = with_err ? sizeof *m : offsetof(struct launch_message, err);
+
         if (n_fds == 0) {
                 /* write(2) is what a seccomp filter allows most surely. */
                 ssize_t done;
 
                 do
-                        done = write(fd, &m, n);
+                        done = write(fd, m, n);
                 while (done < 0 && errno == EINTR);
                 return done == (ssize_t) n ? 0 : -1;
         }
-        return sock_send(fd, &m, n, fds, n_fds, NULL);
+        return sock_send(fd, m, n, fds, n_fds, NULL);
+}
+
+int launch_send(int fd, enum launch_kind kind, int32_t value, const struct cringle_err *what, const int *fds,
+                size_t n_fds)
+{
+        struct launch_message m = { .kind = kind, .value = value, .err = CRINGLE_ERR_INIT };
+
+        if (what)
+                m.err = *what;
+        return send_message(fd, &m, what, fds, n_fds);
+}
+
+int launch_send_hook(int fd, const struct wire_hook *run, const struct cringle_err *what)
+{
+        struct launch_message m = { .kind = LAUNCH_HOOK, .err = *what };
+
+        m.hook = (struct launch_hook) {
+                .stage = run->stage,
+                .index = run->index,
+                .flags = run->flags,
+                .exit_code = run->exit_code,
+                .nanoseconds = run->nanoseconds,
+                .ended_at = run->ended_at,
+        };
+        return send_message(fd, &m, what->code != CRINGLE_OK, NULL, 0);
 }
 
 int launch_receive(int fd, struct launch_message *ret, int fds[static 2], struct cringle_err *err)

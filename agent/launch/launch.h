@@ -68,11 +68,20 @@ enum launch_kind {
         LAUNCH_RUNTIME_HOOKS = 5,       /* worker: run prestart and createRuntime, then launch_continue() */
         LAUNCH_READY = 6,               /* worker: all is set; it ends now */
         LAUNCH_ERROR = 7,               /* either: err */
+        LAUNCH_HOOK = 8,                /* either: one has run, err says how it failed */
+};
+
+/* A run of a hook, as struct wire_hook without what the receiver's plan says. */
+struct launch_hook {
+        uint32_t stage, index, flags;
+        int32_t exit_code;
+        int64_t nanoseconds, ended_at;
 };
 
 struct launch_message {
         uint32_t kind;                  /* enum launch_kind */
         int32_t value;
+        struct launch_hook hook;
         struct cringle_err err;
 };
 

@@ -5,6 +5,7 @@
  */
 
 #include "agent/launch/launch.h"
+#include "agent/wire/monitor.h"
 
 /*
  * Wait on @fd for the word, then become what @request's plan says.  Does not
@@ -16,3 +17,6 @@ void process_main(const struct launch_request *request, int fd, const int stdio[
 /* One message over a launch's socket. */
 int launch_send(int fd, enum launch_kind kind, int32_t value, const struct cringle_err *what, const int *fds,
                 size_t n_fds);
+
+/* That a hook has run; @what has a code when it failed. */
+int launch_send_hook(int fd, const struct wire_hook *run, const struct cringle_err *what);

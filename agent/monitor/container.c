@@ -148,10 +148,8 @@ static void poststop_done(struct hooks *h, int result, struct cringle_err *err)
 {
         struct container *c = SOURCE_OF(struct container, hooks, h);
 
-        if (result != 0)
+        if (result < 0)                 /* none could be started */
                 add_warning(&c->warnings, err->text);
-        if (result > 0)
-                return;                 /* the rest of the stage still comes */
         c->poststop_done = true;
         destroy_step(c);
 }
@@ -293,10 +291,6 @@ static void create_runtime_done(struct hooks *h, int result, struct cringle_err 
 {
         struct container *c = SOURCE_OF(struct container, hooks, h);
 
-        if (result > 0) {
-                add_warning(&c->warnings, err->text);
-                return;                 /* the rest of the stage still comes */
-        }
         if (result < 0) {
                 launch_failed(c, err);
                 if (c->destroying)
@@ -311,9 +305,7 @@ static void prestart_done(struct hooks *h, int result, struct cringle_err *err)
 {
         struct container *c = SOURCE_OF(struct container, hooks, h);
 
-        if (result > 0)
-                add_warning(&c->warnings, err->text);
-        else if (result < 0 || c->failure.code != CRINGLE_OK)
+        if (result < 0 || c->failure.code != CRINGLE_OK)
                 create_runtime_done(h, -1, result < 0 ? err : &c->failure);
         else
                 hooks_run(h, c->plan, PLAN_CREATE_RUNTIME, "creating", c->pid, create_runtime_done);
@@ -333,6 +325,23 @@ static void took_terminal(struct container *c, int fds[static 2])
                 launch_failed(c, &err);
 }
 
+/* Who says so may be inside the container already: what the plan knows is taken from there. */
+static void took_hook(const struct container *c, const struct launch_message *m)
+{
+        struct wire_hook run = {
+                .stage = m->hook.stage,
+                .index = m->hook.index,
+                .exit_code = m->hook.exit_code,
+                .flags = m->hook.flags,
+                .nanoseconds = m->hook.nanoseconds,
+                .ended_at = m->hook.ended_at,
+                .error = m->err.text,
+        };
+
+        if (hook_name_run(c->plan, &run))
+                serve_hook(c, &run);
+}
+
 /* One message of the worker or the process.  False: stop reading, the sources may be gone. */
 static bool take_message(struct container *c, struct launch_message *m, int fds[static 2])
 {
@@ -349,6 +358,9 @@ static bool take_message(struct container *c, struct launch_message *m, int fds[
                 return true;
         case LAUNCH_WARNING:
                 add_warning(&c->warnings, m->err.text);
+                return true;
+        case LAUNCH_HOOK:
+                took_hook(c, m);
                 return true;
         case LAUNCH_RUNTIME_HOOKS:
                 hooks_run(&c->hooks, c->plan, PLAN_PRESTART, "creating", c->pid, prestart_done);
@@ -413,10 +425,6 @@ static void poststart_done(struct hooks *h, int result, struct cringle_err *err)
         struct rec_cursor at = c->plan, body;
         unsigned count = 0;
 
-        if (result > 0) {
-                add_warning(&c->warnings, err->text);
-                return;                 /* the rest of the stage still comes */
-        }
         if (result < 0) {
                 launch_failed(c, err);
                 if (c->destroying)

@@ -4,6 +4,7 @@
 
 #include <sys/epoll.h>
 
+#include "agent/base/clock.h"
 #include "agent/base/own.h"
 #include "agent/monitor/monitor.h"
 
@@ -23,6 +24,21 @@ static void out_event(struct source *s, uint32_t events)
                 s->fd = -1;
 }
 
+static void tell(struct hooks *h, const struct wire_hook *run)
+{
+        serve_hook(SOURCE_OF(struct container, hooks, h), run);
+}
+
+/* Not even started. */
+static void tell_stillborn(struct hooks *h, const struct cringle_err *err)
+{
+        struct wire_hook run = { .stage = h->stage, .index = h->index, .exit_code = -1, .ended_at = clock_realtime(),
+                                 .error = err->text };
+
+        if (hook_name_run(h->plan, &run))
+                tell(h, &run);
+}
+
 /* Start the next hook, or be done. */
 static void next(struct hooks *h)
 {
@@ -34,6 +50,7 @@ static void next(struct hooks *h)
                 return;
         }
         if (hook_start(h->plan, body, h->stage, h->index, h->state_fd, &h->hook, &err) < 0) {
+                tell_stillborn(h, &err);
                 finish(h, -1, &err);
                 return;
         }
@@ -66,17 +83,19 @@ void hooks_run(struct hooks *h, struct rec_cursor plan, enum plan_stage stage, c
 void hooks_reaped(struct hooks *h, int status)
 {
         struct cringle_err err = CRINGLE_ERR_INIT;
+        struct wire_hook run;
         int result;
 
         source_stop(&h->out);
-        result = hook_finish(&h->hook, status, &err);
+        result = hook_finish(&h->hook, status, &run, &err);
         h->hook.pid = 0;
+        if (result < 0 && h->stage == PLAN_POSTSTOP)
+                run.flags |= WIRE_HOOK_IGNORED;
+        tell(h, &run);
         if (result < 0 && h->stage != PLAN_POSTSTOP && (!h->hook.ignore || h->stopped)) {
                 finish(h, -1, &err);
                 return;
         }
-        if (result < 0)
-                h->done(h, 1, &err);    /* a warning; the next one runs all the same */
         next(h);
 }
 

@@ -149,8 +149,8 @@ struct hooks {
 };
 
 /*
- * Run @stage; @done is called with 0 when all ran and with -1 when one failed - at once when there
- * is none.  With 1 it is told of a failure that stops nothing, and called again later.
+ * Run @stage of the container @h is in; @done is called with 0 when all ran and with -1 when one failed - at once
+ * when there is none.  A failure that stops nothing is told as the others are, by serve_hook(), and nowhere else.
  */
 void hooks_run(struct hooks *h, struct rec_cursor plan, enum plan_stage stage, const char *status, int32_t pid,
                void (*done)(struct hooks *h, int result, struct cringle_err *err));
@@ -283,6 +283,9 @@ void serve_answer(uint32_t type, const void *object, const struct cringle_err *f
 /* @object is about to be freed: whoever still waits for it learns that it is gone. */
 void serve_abandon(const void *object);
 void serve_event(uint32_t type, const struct container *c, const struct exec *e);
+
+/* Tell that a hook of @c has run; kept while nobody wants events. */
+void serve_hook(const struct container *c, const struct wire_hook *run);
 
 /* With the last container gone, end when that was asked. */
 void serve_check_close(void);

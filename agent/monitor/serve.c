@@ -43,6 +43,13 @@ struct request {
 static struct source listener = { .fd = -1 };
 static char packet[WIRE_MAX];
 
+/* Runs of hooks that nobody was told. */
+static struct {
+        struct buf kept[WIRE_HOOKS_KEPT];
+        size_t n;
+        uint64_t lost;                  /* those that found no place, and that nobody has been told of */
+} untold;
+
 /* --- answering ------------------------------------------------------------------------ */
 
 static void conn_free(struct conn *conn)
@@ -139,11 +146,34 @@ void serve_abandon(const void *object)
         }
 }
 
+/* True: somebody was told. */
+static bool tell_watching(const struct buf *message)
+{
+        struct conn *next;
+        bool told = false;
+
+        for (struct conn *conn = monitor.conns; conn; conn = next) {
+                next = conn->next;
+                if (!conn->watching)
+                        continue;
+                if (deliver(conn, message, NULL, 0))
+                        told = true;
+                else
+                        conn_free(conn);
+        }
+        return told;
+}
+
+static void drop_untold(void)
+{
+        buf_done(&untold.kept[0]);
+        memmove(&untold.kept[0], &untold.kept[1], --untold.n * sizeof untold.kept[0]);
+}
+
 void serve_event(uint32_t type, const struct container *c, const struct exec *e)
 {
         auto_buf message = BUF_INIT;
         struct rec_writer w;
-        struct conn *next;
 
         if (wire_begin(&w, &message, type, 0, NULL) < 0)
                 return;
@@ -165,11 +195,45 @@ void serve_event(uint32_t type, const struct container *c, const struct exec *e)
         }
         if (rec_finish(&w) < 0)
                 return;
-        for (struct conn *conn = monitor.conns; conn; conn = next) {
-                next = conn->next;
-                if (conn->watching && !deliver(conn, &message, NULL, 0))
-                        conn_free(conn);
+        tell_watching(&message);
+}
+
+void serve_hook(const struct container *c, const struct wire_hook *run)
+{
+        auto_buf message = BUF_INIT;
+        struct rec_writer w;
+
+        if (wire_begin(&w, &message, WIRE_HOOK_RAN, 0, NULL) == 0) {
+                rec_add_str(&w, WIRE_CONTAINER, c->id);
+                wire_put_hook(&w, run);
         }
+        if (rec_finish(&w) < 0) {
+                untold.lost++;
+                return;
+        }
+        if (tell_watching(&message))
+                return;
+        if (untold.n == WIRE_HOOKS_KEPT) {
+                drop_untold();
+                untold.lost++;
+        }
+        untold.kept[untold.n++] = message;
+        message = (struct buf) BUF_INIT;
+}
+
+/* To who has just come: how many are lost, then the others, the oldest first. */
+static void tell_untold(void)
+{
+        auto_buf message = BUF_INIT;
+        struct rec_writer w;
+
+        if (untold.lost > 0 && wire_begin(&w, &message, WIRE_HOOK_RAN, 0, NULL) == 0) {
+                rec_add_u64(&w, WIRE_HOOKS_LOST, untold.lost);
+                if (rec_finish(&w) == 0 && tell_watching(&message))
+                        untold.lost = 0;
+        }
+        while (untold.n > 0 && tell_watching(&untold.kept[0]))
+                drop_untold();
 }
 
 /* --- the requests ------------------------------------------------------------------------ */
@@ -417,6 +481,8 @@ static void handle(struct request *r, uint32_t type)
         if (type == WIRE_WATCH)
                 pidfd = pidfd_open(getpid(), 0);
         answer(conn, c, NULL, pidfd);
+        if (type == WIRE_WATCH)
+                tell_untold();
 }
 
 static void conn_event(struct source *s, uint32_t events)

@@ -727,11 +727,16 @@ static int add_hook(struct compile *c, struct json_object *at, enum plan_stage s
 {
         auto_strv args = NULL;
         auto_strv env = NULL;
-        const char *path, *failure = "fail";
+        const char *path, *failure = "fail", *source = "", *name = "", *origin = "";
+        struct json_object *from = NULL;
         int64_t timeout = 0;
 
-        if (need_string(at, "path", &path, c->err) < 0 || json_get_string(at, "failure", &failure, c->err) < 0 || json_get_strv(at, "args", &args, c->err) < 0 ||
-            json_get_strv(at, "env", &env, c->err) < 0)
+        if (need_string(at, "path", &path, c->err) < 0 || json_get_string(at, "failure", &failure, c->err) < 0 ||
+            json_get_strv(at, "args", &args, c->err) < 0 || json_get_strv(at, "env", &env, c->err) < 0 ||
+            json_get_object(at, "from", &from, c->err) < 0)
+                return -1;
+        if (from && (json_get_string(from, "source", &source, c->err) < 0 ||
+                     json_get_string(from, "name", &name, c->err) < 0 || json_get_string(from, "origin", &origin, c->err) < 0))
                 return -1;
         if (*path != '/')
                 return err_set(c->err, CRINGLE_E_INVALID, "path '%s' is not absolute", path);
@@ -739,7 +744,7 @@ static int add_hook(struct compile *c, struct json_object *at, enum plan_stage s
                 return err_set(c->err, CRINGLE_E_INVALID, "timeout %lld is out of range", (long long) timeout);
         if (!args && strv_add(&args, path, c->err) < 0)
                 return -1;
-        /* A member of ours, which other runtimes skip. */
+        /* A member of ours, as is `from`; other runtimes skip them. */
         if (strcmp(failure, "fail") != 0 && strcmp(failure, "ignore") != 0)
                 return err_set(c->err, CRINGLE_E_INVALID, "failure '%s' is neither fail nor ignore", failure);
 
@@ -749,8 +754,10 @@ static int add_hook(struct compile *c, struct json_object *at, enum plan_stage s
         rec_put_strv(&c->w, (const char *const *) args);
         rec_put_strv(&c->w, (const char *const *) env);
         rec_put_u64(&c->w, (uint64_t) timeout * 1000000000u);
-        if (strcmp(failure, "ignore") == 0)
-                rec_put_u32(&c->w, 1);
+        rec_put_u32(&c->w, strcmp(failure, "ignore") == 0);
+        rec_put_str(&c->w, source);
+        rec_put_str(&c->w, name);
+        rec_put_str(&c->w, origin);
         rec_end(&c->w);
         return 0;
 }

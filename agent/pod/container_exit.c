@@ -161,6 +161,42 @@ static void pod_lost(struct pods *pods, const char *id)
         pthread_mutex_unlock(&pods->tasks.lock);
 }
 
+/* An OCI hook has run, in the monitor's hands. */
+static void hook_ran(struct pods *pods, const struct cringle_executor_event *event)
+{
+        const struct cringle_hook_run *run = event->hook;
+        struct hooks_call call = { .pod_id = event->pod, .container_id = event->container };
+        auto_free char *space = NULL, *pod_name = NULL, *name = NULL;
+        struct container *c;
+
+        if (event->hooks_lost)
+                log_warning("pod %.12s: %llu runs of hooks, while the agent was away, are not known and not counted", event->pod,
+                            (unsigned long long) event->hooks_lost);
+        if (!run)
+                return;
+        pthread_mutex_lock(&pods->tasks.lock);
+        c = map_get(&pods->containers, event->container);
+        if (c) {
+                space = strdup(c->pod->request->config->metadata->namespace_);
+                pod_name = strdup(c->pod->request->config->metadata->name);
+                name = strdup(c->request->config->metadata->name);
+        }
+        pthread_mutex_unlock(&pods->tasks.lock);
+        call.source = *run->source ? run->source : "oci";       /* made by an agent that did not say */
+        call.name = *run->name ? run->name : run->path;
+        call.origin = run->origin;
+        call.stage = run->stage;
+        call.pod_space = space;
+        call.pod_name = pod_name;
+        call.container_name = name;
+        call.error = run->error;
+        call.timed_out = run->timed_out;
+        call.ignored = run->ignored;
+        call.nanoseconds = run->nanoseconds;
+        call.ended_at = run->ended_at;
+        hooks_called(pods->hooks, &call);
+}
+
 void container_event(void *data, const struct cringle_executor_event *event)
 {
         struct pods *pods = data;
@@ -175,6 +211,10 @@ void container_event(void *data, const struct cringle_executor_event *event)
                 break;
         case CRINGLE_EVENT_POD_LOST:
                 pod_lost(pods, event->pod);
+                break;
+        case CRINGLE_EVENT_HOOK:
+                if (event->size >= sizeof *event)       /* an executor of 1.0 has no such */
+                        hook_ran(pods, event);
                 break;
         }
 }

@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "agent/wire/monitor.h"
 
@@ -29,6 +30,52 @@ void wire_get_state(struct rec_cursor *c, struct wire_state *ret)
         ret->oom = rec_get_u32(c);
         ret->started_at = (int64_t) rec_get_u64(c);
         ret->finished_at = (int64_t) rec_get_u64(c);
+}
+
+/* The beginning of @text: a message has a limit, what a plan says has none. */
+static void put_cut(struct rec_writer *w, const char *text)
+{
+        char cut[WIRE_HOOK_TEXT_MAX + 1];
+
+        if (strlen(text) < sizeof cut) {
+                rec_put_str(w, text);
+                return;
+        }
+        memcpy(cut, text, sizeof cut - 1);
+        cut[sizeof cut - 1] = '\0';
+        rec_put_str(w, cut);
+}
+
+void wire_put_hook(struct rec_writer *w, const struct wire_hook *hook)
+{
+        rec_begin(w, WIRE_HOOK);
+        rec_put_u32(w, hook->stage);
+        rec_put_u32(w, hook->index);
+        rec_put_u32(w, (uint32_t) hook->exit_code);
+        rec_put_u32(w, hook->flags);
+        rec_put_u64(w, (uint64_t) hook->nanoseconds);
+        rec_put_u64(w, (uint64_t) hook->ended_at);
+        put_cut(w, hook->source);
+        put_cut(w, hook->name);
+        put_cut(w, hook->origin);
+        put_cut(w, hook->path);
+        put_cut(w, hook->error);
+        rec_end(w);
+}
+
+void wire_get_hook(struct rec_cursor *c, struct wire_hook *ret)
+{
+        ret->stage = rec_get_u32(c);
+        ret->index = rec_get_u32(c);
+        ret->exit_code = (int32_t) rec_get_u32(c);
+        ret->flags = rec_get_u32(c);
+        ret->nanoseconds = (int64_t) rec_get_u64(c);
+        ret->ended_at = (int64_t) rec_get_u64(c);
+        ret->source = rec_get_str(c);
+        ret->name = rec_get_str(c);
+        ret->origin = rec_get_str(c);
+        ret->path = rec_get_str(c);
+        ret->error = rec_get_str(c);
 }
 
 int wire_begin(struct rec_writer *w, struct buf *out, uint32_t type, uint32_t id, struct cringle_err *err)

@@ -54,6 +54,7 @@ enum wire_type {
 
         WIRE_EXITED = 0x4001,           /* CONTAINER, RUN_STATE */
         WIRE_EXEC_EXITED = 0x4002,      /* CONTAINER, EXEC_ID, RUN_STATE, TIMED_OUT */
+        WIRE_HOOK_RAN = 0x4003,         /* CONTAINER, HOOK; or HOOKS_LOST alone */
 };
 
 enum wire_field {
@@ -78,6 +79,10 @@ enum wire_field {
         WIRE_RUN_STATE = 19,    /* u32 enum cringle_run_state; u32 pid; u32 exit code; u32 signal; u32 oom; u64 started; u64 finished */
         WIRE_TIMED_OUT = 20,    /* u32 */
         WIRE_LOG_DROPPED = 21,  /* u64 bytes that the log could not take */
+        WIRE_HOOK = 22,         /* u32 enum plan_stage; u32 number within it, from 1; u32 exit code; u32 WIRE_HOOK_*; u64 nanoseconds
+                                   it took; u64 end, nanoseconds since the epoch; str source; str name; str origin; str path;
+                                   str error */
+        WIRE_HOOKS_LOST = 23,   /* u64 runs of hooks that nobody was told, and nobody will be */
 };
 
 enum {
@@ -89,6 +94,19 @@ enum {
         WIRE_HAS_STDERR = 1 << 6,
         WIRE_ALL = 1 << 7,
 };
+
+/*
+ * The end of each OCI hook is told as WIRE_HOOK_RAN.  While nobody listens the monitor keeps the last
+ * WIRE_HOOKS_KEPT of them for who comes; of older ones it keeps the number.
+ */
+#define WIRE_HOOKS_KEPT 64
+
+enum {
+        WIRE_HOOK_TIMED_OUT = 1 << 0,
+        WIRE_HOOK_IGNORED = 1 << 1,     /* it has failed, and that stops nothing */
+};
+
+#define WIRE_HOOK_TEXT_MAX 4096         /* bytes of a name or path that are told */
 
 struct wire_header {
         uint32_t magic;
@@ -107,6 +125,24 @@ struct wire_state {
         int64_t started_at;
         int64_t finished_at;
 };
+
+/* One run of an OCI hook; strings are borrowed. */
+struct wire_hook {
+        uint32_t stage;         /* enum plan_stage */
+        uint32_t index;         /* within its stage, from 1 */
+        int32_t exit_code;      /* 128 + signal when it was killed; -1: it could not be started */
+        uint32_t flags;         /* WIRE_HOOK_* */
+        int64_t nanoseconds;
+        int64_t ended_at;       /* CLOCK_REALTIME */
+        const char *source, *name, *origin;     /* as in PLAN_HOOK; "": the plan does not say */
+        const char *path;
+        const char *error;      /* "": it succeeded */
+};
+
+void wire_put_hook(struct rec_writer *w, const struct wire_hook *hook);
+
+/* Strings are borrowed from the message.  What is malformed leaves @c bad. */
+void wire_get_hook(struct rec_cursor *c, struct wire_hook *ret);
 
 void wire_put_state(struct rec_writer *w, const struct wire_state *state);
 void wire_get_state(struct rec_cursor *c, struct wire_state *ret);

@@ -47,7 +47,8 @@ enum plan_tag {
         PLAN_ENV = 25,          /* strv */
         PLAN_TTY = 26,          /* u32 columns; u32 rows (0: as the terminal is born) */
         PLAN_HOOK = 27,         /* u32 enum plan_stage; str path; strv argv; strv env; u64 nanoseconds, 0: no limit;
-                                   maybe u32 1: its failure is a warning */
+                                   maybe u32 1: its failure is a warning, 0: it is not; maybe str; str; str: whose it
+                                   is, by source ("hooks.d"), name, and origin (a file) */
         PLAN_STATE = 28,        /* str; str; str: the state JSON is 1 STATUS 2 PID 3 */
         PLAN_BUNDLE = 29,       /* str */
         PLAN_PERSONALITY = 30,  /* u32 */

@@ -49,7 +49,7 @@ check 'and what it changed' said '+ hooks.poststop: {"path":"/bin/true"'
 check 'a hook that does not, and why' said "namespace ^prod\$ does not hold for 'shop'"
 check 'who owns what' said 'variable GADGET: cdi'
 check 'the specification is JSON' jq -e '.process.args == ["sleep", "9"]' <(cringle hooks explain "$E2E_TMP/pod.yaml" --spec)
-check 'nothing was counted' same "$(cringle hooks list | awk '$1 == "always" { print $5 }')" 0
+check 'nothing was counted' same "$(cringle hooks list -o json | jq -c '[.[] | select(.name == "always") | .containers, .calls]')" '[0,0]'
 check 'nothing was made' same "$(crictl pods -q)$(crictl ps -aq)" ''
 
 sed -i 's/gadget=zero,/gadget=nine,/' "$E2E_TMP/pod.yaml"

@@ -17,7 +17,7 @@
 #include "plugin.h"
 
 #define CRINGLE_EXECUTOR_MAJOR 1
-#define CRINGLE_EXECUTOR_MINOR 0
+#define CRINGLE_EXECUTOR_MINOR 1
 
 /* Namespaces of a pod, as a mask. */
 enum {
@@ -99,6 +99,25 @@ enum cringle_executor_event_type {
         CRINGLE_EVENT_EXITED = 1,       /* container ended: `state` is filled */
         CRINGLE_EVENT_EXEC_EXITED = 2,  /* an exec ended: `exec` names it */
         CRINGLE_EVENT_POD_LOST = 3,     /* the supervisor of the pod is gone, and all its processes with it */
+        CRINGLE_EVENT_HOOK = 4,         /* since 1.1: an OCI hook of the container has run: `hook` tells; `hooks_lost` */
+};
+
+/*
+ * One run of an OCI hook, also of one that failed.  Whose it is comes from the member `from` of the hook in
+ * config.json: {"source": "hooks.d", "name": "10-gpu.json", "origin": "/etc/..."}.
+ */
+struct cringle_hook_run {
+        size_t size;
+        const char *stage;              /* "createRuntime" */
+        uint32_t index;                 /* within its stage, from 1 */
+        int32_t exit_code;              /* 128 + signal when killed; -1: it could not be started */
+        int timed_out;
+        int ignored;                    /* it has failed, and that stops nothing */
+        int64_t nanoseconds;
+        int64_t ended_at;               /* CLOCK_REALTIME nanoseconds */
+        const char *source, *name, *origin;     /* of `from`; "": config.json does not say */
+        const char *path;
+        const char *error;              /* one line that says all of it; NULL: it succeeded */
 };
 
 struct cringle_executor_event {
@@ -109,6 +128,10 @@ struct cringle_executor_event {
         const char *exec;
         struct cringle_container_state state;   /* for an exec: exit_code and signal of the exec */
         int timed_out;                  /* an exec that was killed for its time limit */
+
+        /* Since 1.1, of CRINGLE_EVENT_HOOK: */
+        const struct cringle_hook_run *hook;    /* NULL: it is of lost ones */
+        uint64_t hooks_lost;            /* runs that could not be told, the agent having been away */
 };
 
 typedef void (*cringle_executor_event_fn)(void *data, const struct cringle_executor_event *event);

@@ -17,6 +17,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/sock.h"
 #include "agent/base/str.h"
+#include "agent/wire/plan.h"
 #include "plugins/executor-native/executor.h"
 
 void executor_state(const struct wire_state *from, struct cringle_container_state *ret)
@@ -48,6 +49,47 @@ static void tell_lost(struct executor *x, struct pod *p)
         tell(x, &event);
 }
 
+static void take_hook(struct executor *x, struct pod *p, struct rec_cursor fields)
+{
+        struct cringle_executor_event lost = { .size = sizeof lost, .type = CRINGLE_EVENT_HOOK, .pod = p->id, .container = "" };
+        struct rec_cursor body;
+        struct wire_hook run;
+
+        if (rec_first(fields, WIRE_HOOKS_LOST, &body)) {
+                lost.hooks_lost = rec_get_u64(&body);
+                tell(x, &lost);
+        }
+        if (rec_first(fields, WIRE_HOOK, &body)) {
+                wire_get_hook(&body, &run);
+                if (!body.bad && rec_first(fields, WIRE_CONTAINER, &body))
+                        executor_tell_hook(x, p, rec_get_str(&body), &run);
+        }
+}
+
+void executor_tell_hook(struct executor *x, const struct pod *p, const char *container, const struct wire_hook *run)
+{
+        struct cringle_hook_run hook = {
+                .size = sizeof hook,
+                .stage = plan_stage_name((enum plan_stage) run->stage),
+                .index = run->index,
+                .exit_code = run->exit_code,
+                .timed_out = (run->flags & WIRE_HOOK_TIMED_OUT) != 0,
+                .ignored = (run->flags & WIRE_HOOK_IGNORED) != 0,
+                .nanoseconds = run->nanoseconds,
+                .ended_at = run->ended_at,
+                .source = run->source,
+                .name = run->name,
+                .origin = run->origin,
+                .path = run->path,
+                .error = *run->error ? run->error : NULL,
+        };
+        struct cringle_executor_event event = {
+                .size = sizeof event, .type = CRINGLE_EVENT_HOOK, .pod = p->id, .container = container, .hook = &hook,
+        };
+
+        tell(x, &event);
+}
+
 static void take_event(struct executor *x, struct pod *p, const struct wire_header *header, struct rec_cursor fields)
 {
         struct cringle_executor_event event = {
@@ -56,6 +98,10 @@ static void take_event(struct executor *x, struct pod *p, const struct wire_head
         struct rec_cursor body;
         struct wire_state state;
 
+        if (header->type == WIRE_HOOK_RAN) {
+                take_hook(x, p, fields);
+                return;
+        }
         if (!rec_first(fields, WIRE_RUN_STATE, &body))
                 return;
         wire_get_state(&body, &state);

@@ -74,6 +74,9 @@ void events_stop(struct executor *x);
 /* Hear @p's connection from now on; takes a reference. */
 int events_add(struct executor *x, struct pod *p, struct cringle_err *err);
 
+/* Tell the agent of a run of a hook. */
+void executor_tell_hook(struct executor *x, const struct pod *p, const char *container, const struct wire_hook *run);
+
 void executor_state(const struct wire_state *from, struct cringle_container_state *ret);
 
 /* --- leftovers.c: when the monitor is gone --- */
@@ -81,8 +84,8 @@ void executor_state(const struct wire_state *from, struct cringle_container_stat
 /* How @container ended, by its exit file.  CRINGLE_RUN_NONE when there is none. */
 int leftovers_state(const char *run_dir, const char *container, struct wire_state *ret, struct cringle_err *err);
 
-/* Run the poststop hooks of the bundle and forget the exit file. */
-void leftovers_destroy(struct executor *x, const struct cringle_call *call, const char *run_dir, const char *container,
+/* Run the poststop hooks of the bundle, which is told as a monitor would, and forget the exit file. */
+void leftovers_destroy(struct executor *x, const struct cringle_call *call, const struct pod *p, const char *container,
                        const char *bundle);
 
 /* Unpin the namespaces, remove the socket. */

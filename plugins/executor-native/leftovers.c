@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "agent/base/child.h"
@@ -13,6 +14,7 @@
 #include "agent/base/json.h"
 #include "agent/base/netns.h"
 #include "agent/base/str.h"
+#include "agent/wire/plan.h"
 #include "plugins/executor-native/executor.h"
 
 #define CONFIG_MAX (4u << 20)
@@ -53,38 +55,50 @@ static int state_json(struct json_object *spec, const char *id, const char *bund
         return json_write(state, ret, err);
 }
 
+/* As hook_finish() has it.  What is not filled in says that it could not be started. */
 static int run_hook(struct json_object *hook, const struct cringle_call *call, const char *bundle,
-                    const struct buf *input, struct cringle_err *err)
+                    const struct buf *input, struct wire_hook *run, struct cringle_err *err)
 {
         auto_strv argv = NULL;
         auto_strv env = NULL;
         auto_buf output = BUF_INIT, tail = BUF_INIT;
         struct child_spec spec = { .dir = bundle };
+        struct json_object *from = NULL;
         struct cringle_call limited;
-        const char *path = NULL;
-        int64_t timeout = 0;
+        int64_t timeout = 0, begun;
         char how[96];
-        int status;
+        int status, r;
 
-        if (json_get_string(hook, "path", &path, err) <= 0 || json_get_strv(hook, "args", &argv, err) < 0 ||
-            json_get_strv(hook, "env", &env, err) < 0 || json_get_int(hook, "timeout", &timeout, err) < 0)
-                return err_wrap(err, "poststop hook");
-        if (!argv && strv_add(&argv, path, err) < 0)
+        if (json_get_string(hook, "path", &run->path, err) <= 0 || json_get_strv(hook, "args", &argv, err) < 0 ||
+            json_get_strv(hook, "env", &env, err) < 0 || json_get_int(hook, "timeout", &timeout, err) < 0 ||
+            json_get_object(hook, "from", &from, err) < 0)
                 return -1;
-        spec.path = path;
+        if (from && (json_get_string(from, "source", &run->source, err) < 0 ||
+                     json_get_string(from, "name", &run->name, err) < 0 ||
+                     json_get_string(from, "origin", &run->origin, err) < 0))
+                return -1;
+        if (!argv && strv_add(&argv, run->path, err) < 0)
+                return -1;
+        spec.path = run->path;
         spec.argv = (const char *const *) argv;
         spec.envp = (const char *const *) env;
+        begun = clock_monotonic();
         limited = call_within(call, timeout > 0 ? timeout * NSEC_PER_SEC : HOOK_LIMIT);
-        if (child_run(&spec, &limited, input, &output, 1u << 20, &tail, &status, err) < 0)
-                return err_wrap(err, "poststop hook %s", path);
+        r = child_run(&spec, &limited, input, &output, 1u << 20, &tail, &status, err);
+        run->nanoseconds = clock_monotonic() - begun;
+        if (r < 0) {
+                run->flags |= clock_monotonic() >= limited.deadline ? WIRE_HOOK_TIMED_OUT : 0;
+                return -1;
+        }
+        run->exit_code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
         if (status == 0)
                 return 0;
         child_status_text(status, how, sizeof how);
-        return err_set(err, CRINGLE_E_ABORTED, "poststop hook %s: %s: %s", path, how, tail.len ? tail.data : "");
+        return err_set(err, CRINGLE_E_ABORTED, "%s: %s", how, tail.len ? tail.data : "");
 }
 
-static int run_hooks(struct executor *x, const struct cringle_call *call, const char *container, const char *bundle,
-                     struct cringle_err *err)
+static int run_hooks(struct executor *x, const struct cringle_call *call, const struct pod *p, const char *container,
+                     const char *bundle, struct cringle_err *err)
 {
         auto_free char *path = str_printf(err, "%s/config.json", bundle);
         auto_json spec = NULL;
@@ -98,21 +112,29 @@ static int run_hooks(struct executor *x, const struct cringle_call *call, const 
         if (state_json(spec, container, bundle, &state, err) < 0)
                 return -1;
         for (size_t i = 0; i < json_object_array_length(list); i++) {
+                struct wire_hook run = { .stage = PLAN_POSTSTOP, .index = (uint32_t) i + 1, .exit_code = -1, .source = "",
+                                         .name = "", .origin = "", .path = "", .error = "" };
                 struct cringle_err why = CRINGLE_ERR_INIT;
 
-                if (run_hook(json_object_array_get_idx(list, i), call, bundle, &state, &why) < 0)
-                        executor_log(x, CRINGLE_WARNING, why.text);
+                if (run_hook(json_object_array_get_idx(list, i), call, bundle, &state, &run, &why) < 0) {
+                        run.flags |= WIRE_HOOK_IGNORED;
+                        err_wrap(&why, "%s%s%s%spoststop hook %u, %s", run.source, *run.name ? ":" : "", run.name,
+                                 *run.name ? ": " : "", run.index, run.path);
+                        run.error = why.text;
+                }
+                run.ended_at = clock_realtime();
+                executor_tell_hook(x, p, container, &run);
         }
         return 0;
 }
 
-void leftovers_destroy(struct executor *x, const struct cringle_call *call, const char *run_dir, const char *container,
+void leftovers_destroy(struct executor *x, const struct cringle_call *call, const struct pod *p, const char *container,
                        const char *bundle)
 {
-        auto_free char *path = str_printf(NULL, "%s/" WIRE_EXIT_DIR "/%s", run_dir, container);
+        auto_free char *path = str_printf(NULL, "%s/" WIRE_EXIT_DIR "/%s", p->run_dir, container);
         struct cringle_err why = CRINGLE_ERR_INIT;
 
-        if (bundle && run_hooks(x, call, container, bundle, &why) < 0)
+        if (bundle && run_hooks(x, call, p, container, bundle, &why) < 0)
                 executor_log(x, CRINGLE_WARNING, why.text);
         if (path)
                 unlink(path);

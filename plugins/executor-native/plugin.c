@@ -327,7 +327,7 @@ static int native_destroy(void *self, const struct cringle_call *call, const cha
         if (ask(p, call, &w, &request, NULL, 0, &reply, &fields, &why) == 0) {
                 log_warnings(self, id, fields);
         } else if (is_gone(&why)) {
-                leftovers_destroy(self, call, p->run_dir, id, bundle);
+                leftovers_destroy(self, call, p, id, bundle);
         } else {
                 pass(err, &why);
                 return err_wrap(err, "destroy container %s", id);

@@ -35,6 +35,7 @@ static int setup(void **state)
         f->dirs[1] = f->high;
         assert_ok(json_parse(SPEC, strlen(SPEC), &f->spec, unit_err()), unit_err());
         f->adjust = (struct adjust) ADJUST_INIT(f->spec, 9);
+        f->adjust.source = "cdi";
         *state = f;
         return mkdir(f->low, 0755) < 0 || mkdir(f->high, 0755) < 0;
 }
@@ -307,6 +308,11 @@ static void a_files_own_edits_are_made_once_and_before_its_devices(void **state)
 {
         struct fixture *f = *state;
         const char *const names[] = { "acme.com/gpu=1", "acme.com/gpu=0", NULL };
+        auto_free char *from = str_printf(NULL, "\"from\":{\"source\":\"cdi\",\"name\":\"acme.com/gpu=1\",\"origin\":\"%s/b.json\"}",
+                                          f->low);
+        auto_free char *want = str_printf(NULL, "{\"prestart\":[{\"path\":\"/all\",\"args\":[\"all\",\"x\"],\"env\":[\"K=V\"],"
+                                                "\"timeout\":3,%s}],\"poststop\":[{\"path\":\"/one\",\"args\":[\"/one\"],\"timeout\":9,%s}]}",
+                                          from, from);
 
         put(f->low, "a.json", "{\"cdiVersion\":\"0.3.0\",\"kind\":\"acme.com/gpu\",\"containerEdits\":{\"env\":[\"A=all\",\"B=all\"],"
                               "\"hooks\":[{\"hookName\":\"prestart\",\"path\":\"/all\"}]},"
@@ -319,8 +325,7 @@ static void a_files_own_edits_are_made_once_and_before_its_devices(void **state)
         read_all(f);
         assert_ok(cdi_apply(&f->cdi, &f->adjust, names, true, unit_err()), unit_err());
         assert_spec(f, "process/env", "[\"A=zero\",\"B=all\",\"C=\"]");
-        assert_spec(f, "hooks", "{\"prestart\":[{\"path\":\"/all\",\"args\":[\"all\",\"x\"],\"env\":[\"K=V\"],\"timeout\":3}],"
-                                "\"poststop\":[{\"path\":\"/one\",\"args\":[\"/one\"],\"timeout\":9}]}");
+        assert_spec(f, "hooks", want);
 }
 
 static void what_is_not_said_of_a_node_is_as_on_the_node(void **state)

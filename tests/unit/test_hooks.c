@@ -170,6 +170,19 @@ static void adjust(struct fixture *f)
         assert_ok(hooks_adjust(f->hooks, &subject, f->spec, NULL, &f->err), &f->err);
 }
 
+/* Whose an OCI hook is has a test of its own, and would be in the way in the others. */
+static void drop_from(struct buf *text)
+{
+        char *from;
+
+        while (text->data && (from = strstr(text->data, ",\"from\":{"))) {
+                char *end = strchr(from, '}');
+
+                assert_non_null(end);
+                memmove(from, end + 1, strlen(end + 1) + 1);
+        }
+}
+
 /* That @part of the specification, a path as in "process/env", is @json. */
 static void assert_spec(struct fixture *f, const char *part, const char *json)
 {
@@ -183,6 +196,7 @@ static void assert_spec(struct fixture *f, const char *part, const char *json)
                         at = NULL;
         if (at)
                 assert_int_equal(json_write(at, &text, NULL), 0);
+        drop_from(&text);
         assert_string_equal(at ? text.data : "nothing", json);
 }
 
@@ -729,7 +743,7 @@ static void a_reload_takes_over_all_or_nothing(void **state)
 
 struct row {
         char *text;
-        uint64_t matches, failures;
+        uint64_t matches, calls, failures;
 };
 
 struct rows {
@@ -746,6 +760,7 @@ static void add_row(void *data, const struct hooks_info *i)
                 .text = str_printf(NULL, "%s|%s|%s|%s|%s|%s", i->name, i->source, i->stages, i->policy, i->conditions,
                                    i->error ? i->error : ""),
                 .matches = i->matches,
+                .calls = i->calls,
                 .failures = i->failures,
         };
 }
@@ -758,13 +773,25 @@ static struct rows list(struct fixture *f)
         return rows;
 }
 
-static void assert_row(struct rows *rows, size_t at, const char *text, uint64_t matches, uint64_t failures)
+static void assert_row(struct rows *rows, size_t at, const char *text, uint64_t matches, uint64_t calls, uint64_t failures)
 {
         assert_true(at < rows->n);
         assert_string_equal(rows->list[at].text, text);
         assert_int_equal(rows->list[at].matches, matches);
+        assert_int_equal(rows->list[at].calls, calls);
         assert_int_equal(rows->list[at].failures, failures);
         free(rows->list[at].text);
+}
+
+/* The executor tells that a hook has run. */
+static void ran(struct fixture *f, const char *source, const char *name, const char *stage, int64_t nanoseconds,
+                const char *error)
+{
+        struct hooks_call call = { .source = source, .name = name, .stage = stage, .nanoseconds = nanoseconds, .error = error,
+                                   .timed_out = error && strstr(error, "limit") };
+
+        hooks_call_subject(&call, &subject);
+        hooks_called(f->hooks, &call);
 }
 
 static void the_list_shows_all_sources_with_errors_and_counts(void **state)
@@ -780,22 +807,26 @@ static void the_list_shows_all_sources_with_errors_and_counts(void **state)
         first_acts = refuse;
         adjust(f);
         adjust(f);
+        ran(f, "hooks.d", "good.json", "prestart", 5, "exit status 1");
+        ran(f, "yaml", "y", "poststop", 5, NULL);
         put(f->hooks_d, "new.json", FILE_HOOK("/bin/sh", "\"always\":true"));
         rows = list(f);
         assert_int_equal(rows.n, 6);
         assert_row(&rows, 0, "first|plugin|pod run,container create,container created,container start,container started,"
-                             "container stop,container stopped,container remove,pod stop,pod remove|ignore||", 2, 2);
-        assert_row(&rows, 1, "bad.json|hooks.d||fail||no 'hook'", 0, 0);
-        assert_row(&rows, 2, "good.json|hooks.d|prestart|fail|command sh|", 2, 0);
-        assert_row(&rows, 3, "new.json|hooks.d|prestart|fail|always|", 0, 0);
-        assert_row(&rows, 4, "other.json|hooks.d|prestart|fail|command cat|", 0, 0);
-        assert_row(&rows, 5, "y|yaml|poststop|ignore|namespace shop|", 2, 0);
+                             "container stop,container stopped,container remove,pod stop,pod remove|ignore||", 0, 2, 2);
+        assert_row(&rows, 1, "bad.json|hooks.d||fail||no 'hook'", 0, 0, 0);
+        assert_row(&rows, 2, "good.json|hooks.d|prestart|fail|command sh|", 2, 1, 1);
+        assert_row(&rows, 3, "new.json|hooks.d|prestart|fail|always|", 0, 0, 0);
+        assert_row(&rows, 4, "other.json|hooks.d|prestart|fail|command cat|", 0, 0, 0);
+        assert_row(&rows, 5, "y|yaml|poststop|ignore|namespace shop|", 2, 1, 0);
 
         assert_ok(hooks_reload(f->hooks, f->config, &f->err), &f->err);         /* counts survive */
         rows = list(f);
         for (size_t i = 0; i < rows.n; i++) {
-                if (strstr(rows.list[i].text, "namespace shop") || strstr(rows.list[i].text, "good.json"))
+                if (strstr(rows.list[i].text, "namespace shop") || strstr(rows.list[i].text, "good.json")) {
                         assert_int_equal(rows.list[i].matches, 2);
+                        assert_int_equal(rows.list[i].calls, 1);
+                }
                 free(rows.list[i].text);
         }
 }
@@ -933,6 +964,7 @@ static void a_rehearsal_tells_of_each_hook_and_counts_nothing(void **state)
         first_acts = rename_a;
         second_acts = refuse_after_change;
         assert_ok(hooks_explain(f->hooks, &subject, f->spec, &w, NULL, &f->err), &f->err);
+        drop_from(&text);
         assert_string_equal(text.data,
                             "* plugin second: hook at container create: second: no\n"
                             "* plugin first: called\n"
@@ -949,8 +981,8 @@ static void a_rehearsal_tells_of_each_hook_and_counts_nothing(void **state)
                             "'docker.io/library/nginx:1'\n");
         rows = list(f);
         for (size_t i = 0; i < rows.n; i++) {
-                if (strstr(rows.list[i].text, "10.json"))
-                        assert_int_equal(rows.list[i].matches, 0);
+                assert_int_equal(rows.list[i].matches, 0);
+                assert_int_equal(rows.list[i].calls, 0);
                 free(rows.list[i].text);
         }
 }
@@ -982,6 +1014,222 @@ static void the_list_tells_time_and_the_last_failure(void **state)
         assert_string_equal(text.data, "first 1 \nsecond 1 \n");
 }
 
+static int add_hook_and_variable(const struct cringle_event *ev, struct cringle_err *err)
+{
+        if (ev->point != CRINGLE_CONTAINER_CREATE)
+                return 0;
+        if (ev->add_oci_hook(ev, "poststop", "/native", NULL, NULL, 0, err) < 0)
+                return -1;
+        return ev->set_env(ev, "A", "2", err);
+}
+
+static void an_oci_hook_says_whose_it_is(void **state)
+{
+        struct fixture *f = *state;
+        auto_free char *section = str_printf(NULL, BOTH "  declared: [{name: y, stage: poststop, path: /yaml}]\n"
+                                                   "cdi: {dirs: [%s]}\n", f->hooks_d);
+        auto_free char *yaml_origin = str_printf(NULL, "%s/config.yaml:6", f->dir);
+        auto_free char *file_origin = str_printf(NULL, "%s/b.json", f->hooks_d);
+        auto_free char *cdi_origin = str_printf(NULL, "%s/acme.yaml", f->hooks_d);
+        const char *const want[4][3] = { { "plugin", "first", "first" }, { "cdi", "acme.com/x=a", cdi_origin },
+                                         { "hooks.d", "b.json", file_origin }, { "yaml", "y", yaml_origin } };
+        struct json_object *hooks, *list;
+
+        put(f->hooks_d, "b.json", "{\"version\":\"1.0.0\",\"hook\":{\"path\":\"/bin/sh\"},\"when\":{\"always\":true},"
+                                  "\"stages\":[\"poststop\"]}");
+        put(f->hooks_d, "acme.yaml", "cdiVersion: 0.5.0\nkind: acme.com/x\ndevices:\n- name: a\n"
+                                     "  containerEdits: {hooks: [{hookName: poststop, path: /cdi}]}\n");
+        begin(f, section);
+        first_acts = add_hook_and_variable;
+        second_acts = ask;
+        asked_for = "acme.com/x=a";
+        adjust(f);
+        assert_int_equal(json_get_object(f->spec, "hooks", &hooks, NULL), 1);
+        assert_int_equal(json_get_array(hooks, "poststop", &list, NULL), 1);
+        assert_int_equal(json_object_array_length(list), 4);
+        for (size_t i = 0; i < 4; i++) {
+                static const char *const members[] = { "source", "name", "origin" };
+                struct json_object *from;
+
+                assert_int_equal(json_get_object(json_object_array_get_idx(list, i), "from", &from, NULL), 1);
+                for (size_t k = 0; k < 3; k++) {
+                        const char *text = "";
+
+                        json_get_string(from, members[k], &text, NULL);
+                        assert_string_equal(text, want[i][k]);
+                }
+        }
+}
+
+static void append_counter(void *data, const struct hooks_counter *c)
+{
+        auto_free char *line = str_printf(NULL, "%s:%s %s %llu %llu %llu %lld", c->source, c->name, c->stage,
+                                          (unsigned long long) c->calls, (unsigned long long) c->failures,
+                                          (unsigned long long) c->timeouts, (long long) c->nanoseconds);
+
+        strv_add(data, line, NULL);
+}
+
+static int by_text(const void *a, const void *b)
+{
+        return strcmp(*(const char *const *) a, *(const char *const *) b);
+}
+
+static void each_hook_and_stage_has_its_counters(void **state)
+{
+        struct fixture *f = *state;
+        auto_strv lines = NULL;
+
+        begin(f, "");
+        ran(f, "yaml", "y", "poststop", 5, NULL);
+        ran(f, "yaml", "y", "poststop", 6, "killed at its time limit");
+        ran(f, "yaml", "y", "poststart", 7, "exit status 1");
+        ran(f, "hooks.d", "y", "poststart", 9, NULL);
+        hooks_counters(f->hooks, append_counter, &lines);
+        assert_int_equal(strv_count((const char *const *) lines), 3);
+        qsort(lines, 3, sizeof *lines, by_text);
+        assert_string_equal(lines[0], "hooks.d:y poststart 1 0 0 9");
+        assert_string_equal(lines[1], "yaml:y poststart 1 1 0 7");
+        assert_string_equal(lines[2], "yaml:y poststop 2 1 1 11");
+}
+
+static void keep_info(void *data, const struct hooks_info *info)
+{
+        if (strcmp(info->name, "y") == 0)
+                buf_printf(data, NULL, "%llu %llu %llu %lld %lld %lld %d %s %s %lld", (unsigned long long) info->calls,
+                           (unsigned long long) info->failures, (unsigned long long) info->timeouts,
+                           (long long) info->nanoseconds, (long long) info->longest, (long long) info->last_nanoseconds,
+                           info->last_at > 0, info->last_failure ? info->last_failure : "-", info->isolation,
+                           (long long) (info->timeout / NSEC_PER_SEC));
+}
+
+static void the_list_sums_up_the_stages_of_a_hook(void **state)
+{
+        struct fixture *f = *state;
+        auto_buf text = BUF_INIT;
+
+        begin(f, "  timeout: 7s\n  declared: [{name: y, stage: poststop, path: /yaml}]\n");
+        ran(f, "yaml", "y", "poststart", 7, "killed at its time limit");
+        ran(f, "yaml", "y", "poststop", 5, NULL);
+        hooks_list(f->hooks, keep_info, &text);
+        assert_string_equal(text.data, "2 1 1 12 7 5 1 - process 7");
+        buf_clear(&text);
+        ran(f, "yaml", "y", "poststart", 7, "exit status 1");
+        hooks_list(f->hooks, keep_info, &text);
+        assert_string_equal(text.data, "3 2 1 19 7 7 1 exit status 1 process 7");
+}
+
+static void the_records_of_what_is_called_no_more_make_room(void **state)
+{
+        struct fixture *f = *state;
+        auto_strv lines = NULL;
+
+        begin(f, "");
+        for (int i = 0; i < 4097; i++) {
+                auto_free char *name = str_printf(NULL, "n%d", i);
+                struct hooks_call call = { .source = "yaml", .name = name, .stage = "poststop", .ended_at = 1000 + i };
+
+                hooks_called(f->hooks, &call);
+        }
+        hooks_counters(f->hooks, append_counter, &lines);
+        assert_int_equal(strv_count((const char *const *) lines), 4096);
+        assert_false(strv_has((const char *const *) lines, "yaml:n0 poststop 1 0 0 0"));
+        assert_true(strv_has((const char *const *) lines, "yaml:n4096 poststop 1 0 0 0"));
+}
+
+static void append_call(void *data, const struct hooks_call *c)
+{
+        buf_printf(data, NULL, "%s/%s/%s %s %s:%s", c->pod_space ? c->pod_space : "", c->pod_name ? c->pod_name : "",
+                   c->container_name ? c->container_name : "", c->stage, c->source, c->name);
+        if (c->why)
+                buf_printf(data, NULL, " (%s)", c->why);
+        buf_printf(data, NULL, ": %s%s%s", c->error ? c->error : c->result ? c->result : "ok", c->timed_out ? " timed out" : "",
+                   c->ignored ? " ignored" : "");
+        for (char *const *change = c->changes; change && *change; change++)
+                buf_printf(data, NULL, " [%s]", *change);
+        buf_add_str(data, "\n", NULL);
+}
+
+static void who_traces_is_told_of_each_call_and_what_it_changed(void **state)
+{
+        struct fixture *f = *state;
+        auto_free char *section = str_printf(NULL, "  plugins: [{plugin: first}, {plugin: second, failure: ignore}]\n"
+                                                   "  declared: [{name: y, stage: poststop, path: /yaml, when: {namespaces: [shop]}},\n"
+                                                   "             {name: z, stage: poststop, path: /yaml, when: {namespaces: [none]}}]\n"
+                                                   "cdi: {dirs: [%s]}\n", f->hooks_d);
+        auto_buf text = BUF_INIT;
+
+        put(f->hooks_d, "acme.yaml", "cdiVersion: 0.5.0\nkind: acme.com/x\ndevices:\n- name: a\n"
+                                     "  containerEdits: {env: [DEVICE=a]}\n");
+        begin(f, section);
+        first_acts = add_hook_and_variable;
+        adjust(f);
+        hooks_trace(f->hooks, append_call, &text);
+        second_acts = refuse_after_change;
+        adjust(f);
+        assert_string_equal(text.data,
+                            "shop/web-1/nginx container create plugin:first (called): ok [variable A] [hooks.poststop /native]\n"
+                            "shop/web-1/nginx container create plugin:second (called): hook at container create: second: variable A "
+                            "is set by hook first already, hook second may not set it too ignored\n"
+                            "shop/web-1/nginx container create yaml:y (namespace shop holds for 'shop'): added [hooks.poststop]\n");
+        buf_clear(&text);
+        first_acts = ask;
+        second_acts = NULL;
+        asked_for = "acme.com/x=a";
+        adjust(f);
+        assert_contains(text.data, "plugin:first (called): ok [CDI device acme.com/x=a]\n");
+        assert_contains(text.data, "container create cdi:acme.com/x=a (requested): ok [variable DEVICE]\n");
+        buf_clear(&text);
+        asked_for = "acme.com/x=b";     /* nobody's call: there is no such hook */
+        assert_int_equal(hooks_adjust(f->hooks, &subject, f->spec, NULL, &f->err), -1);
+        assert_null(strstr(text.data, "cdi:"));
+        buf_clear(&text);
+        ran(f, "yaml", "y", "poststop", 5, "killed at its time limit");
+        assert_string_equal(text.data, "shop/web-1/nginx poststop yaml:y: killed at its time limit timed out\n");
+        buf_clear(&text);
+        hooks_trace(f->hooks, NULL, NULL);
+        ran(f, "yaml", "y", "poststop", 5, NULL);
+        assert_int_equal(text.len, 0);
+}
+
+static bool is_listed(struct fixture *f, const char *name)
+{
+        struct rows rows = list(f);
+        bool found = false;
+
+        for (size_t i = 0; i < rows.n; i++) {
+                found = found || strstr(rows.list[i].text, name);
+                free(rows.list[i].text);
+        }
+        return found;
+}
+
+static void the_list_is_right_at_once_when_a_directory_comes_goes_or_is_replaced(void **state)
+{
+        struct fixture *f = *state;
+        auto_free char *aside = str_printf(NULL, "%s/aside", f->dir), *other = str_printf(NULL, "%s/other", f->dir);
+
+        put(f->hooks_d, "one.json", FILE_HOOK("/bin/sh", "\"always\":true"));
+        assert_int_equal(mkdir(other, 0755), 0);
+        put(other, "two.json", FILE_HOOK("/bin/sh", "\"always\":true"));
+        begin(f, "");
+        assert_true(is_listed(f, "one.json"));
+        for (int i = 0; i < 3; i++) {
+                assert_int_equal(rename(f->hooks_d, aside), 0);
+                assert_false(is_listed(f, "one.json"));                 /* it is gone */
+                assert_int_equal(symlink(other, f->hooks_d), 0);
+                assert_true(is_listed(f, "two.json"));                  /* and a link is in its place */
+                assert_false(is_listed(f, "one.json"));
+                assert_int_equal(unlink(f->hooks_d), 0);
+                assert_false(is_listed(f, "two.json"));
+                assert_int_equal(symlink(aside, f->hooks_d), 0);        /* an old one, with old times */
+                assert_true(is_listed(f, "one.json"));
+                assert_int_equal(unlink(f->hooks_d), 0);
+                assert_int_equal(rename(aside, f->hooks_d), 0);
+                assert_true(is_listed(f, "one.json"));
+        }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 UNIT_MAIN(
@@ -1005,6 +1253,12 @@ UNIT_MAIN(
         TEST(a_program_may_come_after_the_file_that_names_it),
         TEST(a_reload_takes_over_all_or_nothing),
         TEST(the_list_tells_time_and_the_last_failure),
+        TEST(an_oci_hook_says_whose_it_is),
+        TEST(each_hook_and_stage_has_its_counters),
+        TEST(the_list_sums_up_the_stages_of_a_hook),
+        TEST(the_records_of_what_is_called_no_more_make_room),
+        TEST(who_traces_is_told_of_each_call_and_what_it_changed),
+        TEST(the_list_is_right_at_once_when_a_directory_comes_goes_or_is_replaced),
         TEST(the_yaml_has_more_conditions),
         TEST(places_are_filled_in_and_stay_one_word),
         TEST(a_rehearsal_tells_of_each_hook_and_counts_nothing),

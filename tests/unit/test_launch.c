@@ -28,8 +28,12 @@ static void make_plan(struct buf *out, const char *script, uint64_t timeout, boo
         rec_put_strv(&w, argv);
         rec_put_strv(&w, env);
         rec_put_u64(&w, timeout);
-        if (ignore)
+        if (ignore) {                   /* older plans end before this, or after the number */
                 rec_put_u32(&w, 1);
+                rec_put_str(&w, "hooks.d");
+                rec_put_str(&w, "10-mind.json");
+                rec_put_str(&w, "/etc/10-mind.json");
+        }
         rec_end(&w);
         rec_begin(&w, PLAN_STATE);
         rec_put_str(&w, "<");
@@ -123,22 +127,51 @@ static void a_hook_starts_from_the_limits_of_old(void **state)
         hook_set_origin(&(struct hook_origin) { 0 });
 }
 
-static void a_failure_that_is_ignored_is_a_warning(void **state)
+static void a_failure_that_is_ignored_is_told_and_no_more(void **state)
 {
         struct cringle_err err = CRINGLE_ERR_INIT;
+        struct launch_message m;
         auto_buf out = BUF_INIT;
         struct rec_cursor plan;
-        char said[8192] = "";
-        int ends[2];
+        int ends[2], fds[2];
 
-        assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
+        assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends), 0);
         make_plan(&out, "echo never mind >&2; exit 3", 0, true, &plan);
         assert_ok(hook_run_all(plan, PLAN_POSTSTART, "running", 42, ends[0], &err), &err);
         assert_int_equal(err.code, CRINGLE_OK);
-        assert_true(recv(ends[1], said, sizeof said, MSG_DONTWAIT) > 0);
-        assert_non_null(memmem(said, sizeof said, "exit status 3: never mind", 25));
+        assert_int_equal(launch_receive(ends[1], &m, fds, &err), 1);
+        assert_int_equal(m.kind, LAUNCH_HOOK);
+        assert_int_equal(m.hook.stage, PLAN_POSTSTART);
+        assert_int_equal(m.hook.index, 1);
+        assert_int_equal(m.hook.exit_code, 3);
+        assert_int_equal(m.hook.flags, WIRE_HOOK_IGNORED);
+        assert_true(m.hook.nanoseconds > 0 && m.hook.ended_at > 0);
+        assert_string_equal(m.err.text, "hooks.d:10-mind.json (/etc/10-mind.json): poststart hook 1, /bin/sh: exit status 3: never mind");
+        assert_int_equal(launch_receive(ends[1], &m, fds, &err), 0);
         close(ends[0]);
         close(ends[1]);
+}
+
+static void a_run_is_named_from_the_plan(void **state)
+{
+        struct wire_hook run = { .stage = PLAN_POSTSTART, .index = 1 };
+        auto_buf out = BUF_INIT, old = BUF_INIT;
+        struct rec_cursor plan;
+
+        make_plan(&out, "true", 0, true, &plan);
+        assert_true(hook_name_run(plan, &run));
+        assert_string_equal(run.path, "/bin/sh");
+        assert_string_equal(run.source, "hooks.d");
+        assert_string_equal(run.name, "10-mind.json");
+        assert_string_equal(run.origin, "/etc/10-mind.json");
+        run.index = 2;
+        assert_false(hook_name_run(plan, &run));
+        run.stage = 77;
+        assert_false(hook_name_run(plan, &run));
+        make_plan(&old, "true", 0, false, &plan);       /* does not say */
+        run = (struct wire_hook) { .stage = PLAN_POSTSTART, .index = 1 };
+        assert_true(hook_name_run(plan, &run));
+        assert_string_equal(run.name, "");
 }
 
 static void a_sysctl_key_cannot_leave_proc_sys(void **state)
@@ -182,6 +215,7 @@ UNIT_MAIN(
         cmocka_unit_test(a_hook_that_never_stops_talking_is_killed_at_its_limit),
         cmocka_unit_test(one_that_leaves_somebody_talking_is_not_waited_for),
         cmocka_unit_test(a_hook_starts_from_the_limits_of_old),
-        cmocka_unit_test(a_failure_that_is_ignored_is_a_warning),
+        cmocka_unit_test(a_failure_that_is_ignored_is_told_and_no_more),
+        cmocka_unit_test(a_run_is_named_from_the_plan),
         cmocka_unit_test(only_the_named_fds_stay_open),
         cmocka_unit_test(a_sysctl_key_cannot_leave_proc_sys))

@@ -20,7 +20,7 @@ static struct {
         [PLAN_USER] = { "user", "uuu" }, [PLAN_CAPS] = { "caps", "UUUUU" }, [PLAN_NO_NEW_PRIVS] = { "no_new_privs", "" },
         [PLAN_SECCOMP] = { "seccomp", "ub" }, [PLAN_APPARMOR] = { "apparmor", "s" }, [PLAN_SELINUX] = { "selinux", "s" },
         [PLAN_ARGV] = { "argv", "l" }, [PLAN_ENV] = { "env", "l" }, [PLAN_TTY] = { "tty", "uu" },
-        [PLAN_HOOK] = { "hook", "usllU" }, [PLAN_STATE] = { "state", "sss" }, [PLAN_BUNDLE] = { "bundle", "s" },
+        [PLAN_HOOK] = { "hook", "usllUusss" }, [PLAN_STATE] = { "state", "sss" }, [PLAN_BUNDLE] = { "bundle", "s" },
         [PLAN_PERSONALITY] = { "personality", "u" }, [PLAN_IO_PRIORITY] = { "io_priority", "u" },
 };
 
@@ -162,18 +162,17 @@ static void hooks_keep_their_stage_order_and_environment(void **state)
         auto_buf out = BUF_INIT;
 
         assert_ok(compile(text, &out, unit_err()), unit_err());
-        assert_contains(out.data, "hook 0 </q> [q,1] [X=] 77359400\nhook 5 </p> [/p] [] 0\n");
+        assert_contains(out.data, "hook 0 </q> [q,1] [X=] 77359400 0 <> <> <>\nhook 5 </p> [/p] [] 0 0 <> <> <>\n");
 }
 
-static void a_hook_whose_failure_is_ignored_says_so(void **state)
+static void a_hook_brings_its_policy_and_whose_it_is(void **state)
 {
-        auto_free char *text = spec_text("", "", "", ",\"hooks\":{\"poststart\":[{\"path\":\"/p\",\"failure\":\"ignore\"}]}");
+        auto_free char *text = spec_text("", "", "", ",\"hooks\":{\"poststart\":[{\"path\":\"/p\",\"failure\":\"ignore\","
+                                                     "\"from\":{\"source\":\"yaml\",\"name\":\"n\",\"origin\":\"/f:3\"}}]}");
         auto_buf out = BUF_INIT;
 
-        shapes[PLAN_HOOK].fields = "usllUu";
         assert_ok(compile(text, &out, unit_err()), unit_err());
-        shapes[PLAN_HOOK].fields = "usllU";
-        assert_contains(out.data, "hook 4 </p> [/p] [] 0 1\n");
+        assert_contains(out.data, "hook 4 </p> [/p] [] 0 1 <yaml> <n> </f:3>\n");
 }
 
 static void equal_specifications_give_equal_plans(void **state)
@@ -228,6 +227,8 @@ static void what_cannot_be_done_or_must_not_be_is_refused(void **state)
                 { ",\"scheduler\":{\"policy\":\"SCHED_FIFO\"}", "", "", "", "process.scheduler" },
                 { "", "", ",\"maskedPaths\":[\"rel\"]", "", "not absolute" },
                 { "", "", "", ",\"hooks\":{\"prestart\":[{\"path\":\"rel\"}]}", "not absolute" },
+                { "", "", "", ",\"hooks\":{\"prestart\":[{\"path\":\"/x\",\"from\":\"me\"}]}", "from" },
+                { "", "", "", ",\"hooks\":{\"prestart\":[{\"path\":\"/x\",\"from\":{\"name\":1}}]}", "name" },
                 { "", "", "", ",\"hooks\":{\"prestart\":[{\"path\":\"/x\",\"timeout\":0}]}", "timeout" },
                 { "", "", "", ",\"hooks\":{\"prestart\":[{\"path\":\"/x\",\"failure\":\"retry\"}]}", "neither fail nor ignore" },
         };
@@ -257,7 +258,7 @@ UNIT_MAIN(
         cmocka_unit_test(mount_options_become_attributes),
         cmocka_unit_test(the_process_is_told_whole),
         cmocka_unit_test(hooks_keep_their_stage_order_and_environment),
-        cmocka_unit_test(a_hook_whose_failure_is_ignored_says_so),
+        cmocka_unit_test(a_hook_brings_its_policy_and_whose_it_is),
         cmocka_unit_test(equal_specifications_give_equal_plans),
         cmocka_unit_test(an_exec_has_its_own_command_and_terminal),
         cmocka_unit_test(what_cannot_be_done_or_must_not_be_is_refused),

@@ -161,7 +161,38 @@ static void a_sealed_file_cannot_be_changed(void **state)
         close(fd);
 }
 
+static void a_run_of_a_hook_is_read_as_it_was_written(void **state)
+{
+        auto_free char *endless = calloc(1, 100000);
+        struct wire_hook run = { 3, 2, -1, WIRE_HOOK_TIMED_OUT, INT64_MAX, 7, "yaml", "n", "/f:1", endless, "why" }, got = { 0 };
+        auto_buf out = BUF_INIT;
+        struct rec_cursor c, body;
+        struct rec_writer w = { .out = &out, .err = unit_err() };
+        uint16_t tag;
+
+        memset(endless, '/', 99999);
+        wire_put_hook(&w, &run);
+        assert_int_equal(rec_finish(&w), 0);
+        assert_true(out.len < WIRE_MAX / 2);
+        c = (struct rec_cursor) REC_CURSOR(out.data, out.len);
+        assert_true(rec_next(&c, &tag, &body));
+        assert_int_equal(tag, WIRE_HOOK);
+        wire_get_hook(&body, &got);
+        assert_false(body.bad);
+        assert_int_equal(got.stage, 3);
+        assert_int_equal(got.index, 2);
+        assert_int_equal(got.exit_code, -1);
+        assert_int_equal(got.flags, WIRE_HOOK_TIMED_OUT);
+        assert_true(got.nanoseconds == INT64_MAX && got.ended_at == 7);
+        assert_string_equal(got.source, "yaml");
+        assert_string_equal(got.name, "n");
+        assert_string_equal(got.origin, "/f:1");
+        assert_int_equal(strlen(got.path), WIRE_HOOK_TEXT_MAX);
+        assert_string_equal(got.error, "why");
+}
+
 UNIT_MAIN(
+        cmocka_unit_test(a_run_of_a_hook_is_read_as_it_was_written),
         cmocka_unit_test(a_record_is_read_as_it_was_written),
         cmocka_unit_test(every_cut_is_noticed),
         cmocka_unit_test(lengths_that_lie_are_refused),

@@ -362,6 +362,67 @@ static void a_failing_hook_says_all_about_it(void **state)
         world_destroy(*state, id);
 }
 
+#define FROM(name) "\"from\":{\"source\":\"yaml\",\"name\":\"" name "\",\"origin\":\"/etc/c.yaml:3\"}"
+
+static void each_run_of_a_hook_is_told(void **state)
+{
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        auto_free char *told = NULL, *want = NULL, *failed = NULL;
+        struct world *w = *state;
+        const char *id;
+
+        free(world_hooks(""));          /* of the tests before */
+        id = world_run(w, &(struct wish) { .args = "[\"sleep\",\"60\"]", .hooks =
+                "{\"prestart\":[{\"path\":\"/bin/true\"}],"
+                "\"createRuntime\":[{\"path\":\"/bin/true\"," FROM("a") "},{\"path\":\"/bin/sh\",\"args\":[\"sh\",\"-c\",\"sleep 9\"],"
+                "\"timeout\":1,\"failure\":\"ignore\"," FROM("slow") "}],"
+                "\"createContainer\":[{\"path\":\"/bin/false\",\"failure\":\"ignore\"," FROM("b") "}],"
+                "\"startContainer\":[{\"path\":\"/bin/false\",\"failure\":\"ignore\"," FROM("c") "},{\"path\":\"/bin/true\"," FROM("d") "}],"
+                "\"poststart\":[{\"path\":\"/bin/true\"," FROM("e") "}],"
+                "\"poststop\":[{\"path\":\"/bin/false\"," FROM("f") "},{\"path\":\"/bin/true\"," FROM("g") "}]}" });
+        world_destroy(w, id);
+        told = world_hooks("poststop 2");
+        want = world_path("%s prestart 1 0 :\n%s createRuntime 1 0 yaml:a\n"
+                          "%s createRuntime 2 137 yaml:slow timed out ignored: yaml:slow (/etc/c.yaml:3): createRuntime hook 2, /bin/sh: "
+                          "killed at its time limit\n"
+                          "%s createContainer 1 1 yaml:b ignored: yaml:b (/etc/c.yaml:3): createContainer hook 1, /bin/false: exit status 1\n"
+                          "%s startContainer 1 1 yaml:c ignored: yaml:c (/etc/c.yaml:3): startContainer hook 1, /bin/false: exit status 1\n"
+                          "%s startContainer 2 0 yaml:d\n%s poststart 1 0 yaml:e\n"
+                          "%s poststop 1 1 yaml:f ignored: yaml:f (/etc/c.yaml:3): poststop hook 1, /bin/false: exit status 1\n"
+                          "%s poststop 2 0 yaml:g\n", id, id, id, id, id, id, id, id, id);
+        assert_string_equal(told, want);
+
+        /* One that fails the creation is told, too, and the error says whose it is. */
+        assert_int_equal(world_create(w, &(struct wish) { .hooks =
+                "{\"createContainer\":[{\"path\":\"/bin/false\"," FROM("h") "}]}" }, &id, &err), -1);
+        assert_contains(err.text, "yaml:h (/etc/c.yaml:3): createContainer hook 1, /bin/false: exit status 1");
+        failed = world_hooks("yaml:h");
+        assert_contains(failed, "createContainer 1 1 yaml:h: yaml:h (/etc/c.yaml:3): createContainer hook 1, /bin/false: exit status 1");
+        world_destroy(w, id);
+}
+
+static void what_ran_while_nobody_listened_is_told_later(void **state)
+{
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        struct cringle_call call = call_within(NULL, SECOND / 5);
+        struct cringle_container_state now = { .size = sizeof now };
+        auto_free char *told = NULL, *line = NULL;
+        struct world *w = *state;
+        const char *id;
+
+        assert_ok(world_create(w, &(struct wish) { .args = "[\"sleep\",\"60\"]", .hooks =
+                "{\"poststart\":[{\"path\":\"/bin/sh\",\"args\":[\"sh\",\"-c\",\"sleep 1\"],\"env\":[\"PATH=/bin\"]," FROM("late") "}]}" },
+                &id, &err), &err);
+        assert_int_equal(w->ops->start(w->self, &call, "pod", id, &now, &err), -1);      /* it is not waited for */
+        world_restart(w);
+        sleep(2);
+        assert_ok(world_open_pod(w, POD, 1, unit_err()), unit_err());
+        told = world_hooks("poststart 1");
+        line = world_path("%s poststart 1 0 yaml:late\n", id);
+        assert_contains(told, line);
+        world_destroy(w, id);
+}
+
 static void a_hook_that_hangs_is_killed_with_its_children(void **state)
 {
         struct cringle_err err = CRINGLE_ERR_INIT;
@@ -752,6 +813,8 @@ UNIT_MAIN(
         POD_TEST(bind_mounts_are_what_they_were_asked_to_be),
         POD_TEST(hooks_run_in_their_order_and_see_the_state),
         POD_TEST(a_failing_hook_says_all_about_it),
+        POD_TEST(each_run_of_a_hook_is_told),
+        POD_TEST(what_ran_while_nobody_listened_is_told_later),
         POD_TEST(a_hook_that_hangs_is_killed_with_its_children),
         POD_TEST(a_poststart_hook_that_fails_ends_the_container),
         POD_TEST(a_terminal_is_one_and_can_be_resized),

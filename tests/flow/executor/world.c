@@ -49,9 +49,47 @@ static size_t n_seen;
 static pthread_mutex_t seen_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t seen_more = PTHREAD_COND_INITIALIZER;
 
+/* Runs of hooks, a line each: "c1 createRuntime 1 0 yaml:check". */
+static struct buf hooks_seen;
+
+static void take_hook(const struct cringle_executor_event *event)
+{
+        const struct cringle_hook_run *run = event->hook;
+
+        if (!run)
+                buf_printf(&hooks_seen, NULL, "lost %llu\n", (unsigned long long) event->hooks_lost);
+        else
+                buf_printf(&hooks_seen, NULL, "%s %s %u %d %s:%s%s%s%s%s\n", event->container, run->stage, run->index, run->exit_code,
+                           run->source, run->name, run->timed_out ? " timed out" : "", run->ignored ? " ignored" : "",
+                           run->error ? ": " : "", run->error ? run->error : "");
+}
+
+char *world_hooks(const char *last)
+{
+        struct timespec until;
+        int late = 0;
+        char *text;
+
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec += 10;
+        pthread_mutex_lock(&seen_lock);
+        while (*last && late != ETIMEDOUT && !(hooks_seen.data && strstr(hooks_seen.data, last)))
+                late = pthread_cond_timedwait(&seen_more, &seen_lock, &until);
+        text = strdup(hooks_seen.data ? hooks_seen.data : "");
+        buf_clear(&hooks_seen);
+        pthread_mutex_unlock(&seen_lock);
+        return text;
+}
+
 static void take_event(void *data, const struct cringle_executor_event *event)
 {
         pthread_mutex_lock(&seen_lock);
+        if (event->type == CRINGLE_EVENT_HOOK) {
+                take_hook(event);
+                pthread_cond_broadcast(&seen_more);
+                pthread_mutex_unlock(&seen_lock);
+                return;
+        }
         if (n_seen < sizeof seen / sizeof seen[0]) {
                 struct seen *s = &seen[n_seen++];
 

@@ -57,6 +57,9 @@ void world_destroy(struct world *w, const char *id);
 /* Wait for an event of @type about @name (container or exec). False: none came in ten seconds. */
 bool world_wait(int type, const char *name, struct cringle_executor_event *ret);
 
+/* The runs of hooks that were told since the last call, until there is @last ("": at once) among them or ten seconds are over. */
+char *world_hooks(const char *last);
+
 /* The exit event of @id. */
 struct cringle_container_state world_exit(const char *id);
 
