@@ -20,7 +20,8 @@
 # Environment: CRINGLE_BUILD (default build/rel), the build tree whose programs are
 # tested; CRINGLE_CACHE (default .cache), what is slow to make, kept between runs;
 # E2E_KEEP=1, leave the scratch directory and logs in place; E2E_PATIENCE (default 1), what
-# time limits are multiplied by, for a machine that is slow.
+# time limits are multiplied by, for a machine that is slow; E2E_SHARED=1, others use this machine
+# at the same time: of leaks, only those that bear the script's own names are looked at.
 
 set -euo pipefail
 
@@ -579,6 +580,7 @@ leaks_begin() {
                 --cni-data "$NETWORK_DATA" --cni-cache "$E2E_TMP/cni/cache" --allow "^link $NETWORK_BRIDGE\b"
                 --allow "^process .*cringle-stream"
                 --allow "^cgroup .*$AGENT_CGROUP(/monitors|/pods)?\$")
+        [[ ${E2E_SHARED-} != 1 ]] || E2E_LEAKS+=(--only "$E2E_TMP|$AGENT_CGROUP/|$NETWORK_BRIDGE\b")
         "$E2E_DIR/leaks" snapshot "$E2E_TMP/leaks" "${E2E_LEAKS[@]}"
 }
 

@@ -10,6 +10,7 @@
 #include "agent/base/path.h"
 #include "agent/base/str.h"
 #include "hooks/adjust.h"
+#include "hooks/cdi.h"
 #include "hooks/rule.h"
 
 static void forget_taken(struct adjust *a)
@@ -524,6 +525,8 @@ int adjust_cdi_device(struct adjust *a, const char *name, struct cringle_err *er
 {
         if (!name)
                 return refuse_null("CDI device", err);
+        if (cdi_check_name(name, err) < 0)
+                return -1;
         if (strv_has((const char *const *) a->cdi_devices, name))
                 return 0;
         return strv_add(&a->cdi_devices, name, err);

@@ -406,6 +406,19 @@ static int check_name(const char *name, enum version *least, struct cringle_err 
         return 0;
 }
 
+int cdi_check_name(const char *name, struct cringle_err *err)
+{
+        const char *sign = strchr(name, '=');
+        auto_free char *kind = sign ? strndup(name, (size_t) (sign - name)) : strdup("");
+        enum version least = 0;
+
+        if (!kind)
+                return err_oom(err);
+        if (!sign || check_kind(kind, &least, err) < 0 || check_name(sign + 1, &least, err) < 0)
+                return err_set(err, CRINGLE_E_INVALID, "CDI device '%.200s': not VENDOR/CLASS=NAME, as vendor.com/gpu=0 is", name);
+        return 0;
+}
+
 static int check_env(struct json_object *o, struct cringle_err *err)
 {
         for (size_t i = 0; i < count_of(o, "env"); i++) {

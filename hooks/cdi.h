@@ -46,6 +46,9 @@ struct cdi {
 int cdi_read(const char *const *dirs, struct cdi *ret, struct cringle_err *err);
 void cdi_done(struct cdi *c);
 
+/* Whether @name could be a device's at all, qualified as "vendor.com/gpu=0". */
+int cdi_check_name(const char *name, struct cringle_err *err);
+
 /* As dir_stamp(), of CDI files. */
 uint64_t cdi_stamp(const char *const *dirs, bool *ret_settled);
 

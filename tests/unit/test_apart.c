@@ -193,7 +193,7 @@ static void adjustments_that_make_no_sense_are_refused(void **state)
         static const char *const why[] = {
                 "NULL where a value is needed", "'A=B'", "not clean absolute paths", "/etc is not a device", "empty arguments",
                 "soft limit 9 is above the hard one", "unknown stage 'sometime'", "no absolute path, or a negative time limit",
-                "no mount at /nowhere", "no device",
+                "no mount at /nowhere", "not VENDOR/CLASS=NAME",
         };
         struct fixture *f = *state;
 
