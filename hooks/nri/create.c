@@ -78,8 +78,10 @@ static int apply_one(struct creation *c, struct plugin *p, const Nri__ContainerA
 
         if (adjust_begin(c->a, p->label, ignore, err) < 0)
                 return -1;
-        if (nri_apply(c->a, adjust, &c->owners, &why) == 0)
+        if (nri_apply(c->a, adjust, &c->owners, &why) == 0) {
+                hooks_changed(c->n->hooks, c->a, c->s, "CreateContainer");
                 return merge(c, adjust, err);
+        }
         err_wrap(&why, "NRI plugin %s at CreateContainer", p->label);
         if (!ignore) {
                 *err = why;
@@ -125,7 +127,8 @@ static int validate_one(struct plugin *p, const Nri__ValidateContainerAdjustment
 {
         Nri__ValidateContainerAdjustmentResponse *response;
         auto_buf ret = BUF_INIT;
-        int r = plugin_ask(p, NRI__EVENT__VALIDATE_CONTAINER_ADJUSTMENT, &request->base, call, &ret, err);
+        int r = plugin_ask(p, NRI__EVENT__VALIDATE_CONTAINER_ADJUSTMENT, &request->base, request->pod, request->container, call,
+                           &ret, err);
 
         if (r != 0)
                 return r < 0 ? -1 : 0;

@@ -340,7 +340,7 @@ static void list(void *data, void (*fn)(void *data, const struct hooks_info *inf
                 struct hooks_info info = { .name = p->label, .source = "nri", .conditions = "",
                                            .origin = p->launched ? p->launched->file : n->socket,
                                            .policy = p->policy == POLICY_IGNORE ? "ignore" : "fail",
-                                           .matches = p->calls, .failures = p->failures };
+                                           .isolation = "process", .timeout = n->request_timeout };
 
                 describe_events(p, &at);
                 info.stages = at.data ? at.data : "";
@@ -399,6 +399,7 @@ int nri_new(const struct config *config, struct hooks *hooks, struct nri **ret, 
         n->next = (struct hooks_next) { .data = n, .run = nri_run, .adjust = nri_adjust, .update = nri_update,
                                         .update_pod = nri_update_pod, .updated = nri_updated, .adopt = nri_adopt,
                                         .forget = nri_forget, .list = list };
+        n->hooks = hooks;
         hooks_set_next(hooks, &n->next);
         *ret = steal(&n);
         return 0;

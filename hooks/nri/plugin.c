@@ -157,10 +157,17 @@ static const struct ttrpc_ops rpc_ops = { .serve = serve, .closed = on_closed };
 static int judge(struct plugin *p, Nri__Event event, bool refused, struct cringle_err *err)
 {
         err_wrap(err, "NRI plugin %s at %s", p->label, event_name(event));
-        if (p->policy == POLICY_FAIL || (p->policy == POLICY_USUAL && (refused || p->fail_request)))
-                return -1;
-        log_warning("%s; ignored", err->text);
-        return 1;
+        return p->policy == POLICY_FAIL || (p->policy == POLICY_USUAL && (refused || p->fail_request)) ? -1 : 1;
+}
+
+/* The same of what comes after a call that was counted as a success. */
+static int judge_answer(struct plugin *p, Nri__Event event, bool refused, struct cringle_err *err)
+{
+        int r = judge(p, event, refused, err);
+
+        if (r > 0)
+                log_warning("%s; ignored", err->text);
+        return r;
 }
 
 /* No answer: so many in a row, and it has to go, unless it @may_stay. */
@@ -171,18 +178,15 @@ static void count_miss(struct plugin *p, bool may_stay)
 
         pthread_mutex_lock(&n->lock);
         over = ++p->misses >= n->max_misses && !may_stay;
-        p->failures++;
         pthread_mutex_unlock(&n->lock);
         if (over)
                 ttrpc_close(p->rpc);
 }
 
-static void count_answer(struct plugin *p, bool refused)
+static void count_answer(struct plugin *p)
 {
         pthread_mutex_lock(&p->nri->lock);
         p->misses = 0;
-        p->calls++;
-        p->failures += refused;
         pthread_mutex_unlock(&p->nri->lock);
 }
 
@@ -200,33 +204,68 @@ int plugin_broken(struct plugin *p, Nri__Event event, struct cringle_err *err)
 {
         err_set(err, CRINGLE_E_INVALID, "an answer that cannot be decoded");
         ttrpc_close(p->rpc);
-        return judge(p, event, false, err);
+        return judge_answer(p, event, false, err);
 }
 
 int plugin_judge(struct plugin *p, Nri__Event event, struct cringle_err *err)
 {
-        return judge(p, event, true, err);
+        return judge_answer(p, event, true, err);
 }
 
-static int finish_call(struct plugin *p, Nri__Event event, int r, const struct cringle_call *call,
+/* Whom a call is about, and since when it is under way. */
+struct told {
+        const Nri__PodSandbox *pod;
+        const Nri__Container *container;        /* NULL: it is about the pod */
+        int64_t begun;
+};
+
+/* Count it; @err is its failure when @verdict is not 0. */
+static void report(struct plugin *p, Nri__Event event, const struct told *told, int verdict, const struct cringle_err *err)
+{
+        struct hooks_call call = { .source = "nri", .name = p->label, .origin = p->launched ? p->launched->file : NULL,
+                                   .stage = event_name(event), .why = "called", .nanoseconds = clock_monotonic() - told->begun,
+                                   .ignored = verdict > 0 };
+
+        if (told->pod) {
+                call.pod_id = told->pod->id;
+                call.pod_space = told->pod->namespace_;
+                call.pod_name = told->pod->name;
+        }
+        if (told->container) {
+                call.container_id = told->container->id;
+                call.container_name = told->container->name;
+        }
+        if (verdict != 0) {
+                call.error = err->text;
+                call.timed_out = err->code == CRINGLE_E_DEADLINE;
+        }
+        hooks_called(p->nri->hooks, &call);
+}
+
+static int finish_call(struct plugin *p, Nri__Event event, int r, const struct told *told, const struct cringle_call *call,
                        struct cringle_err *err)
 {
         if (r == 0 || r == TTRPC_REFUSED) {
-                count_answer(p, r != 0);
-                return r == 0 ? 0 : judge(p, event, true, err);
+                count_answer(p);
+                r = r == 0 ? 0 : judge(p, event, true, err);
+        } else if (call_check(call, NULL) < 0) {        /* the operation's own time, not the plugin's */
+                err_wrap(err, "NRI plugin %s at %s", p->label, event_name(event));
+                r = -1;
+        } else {
+                count_miss(p, p->keep_connected && err->code == CRINGLE_E_DEADLINE);
+                r = judge(p, event, false, err);
         }
-        if (call_check(call, NULL) < 0)         /* the operation's own time, not the plugin's */
-                return err_wrap(err, "NRI plugin %s at %s", p->label, event_name(event));
-        count_miss(p, p->keep_connected && err->code == CRINGLE_E_DEADLINE);
-        return judge(p, event, false, err);
+        report(p, event, told, r, err);
+        return r;
 }
 
-int plugin_ask(struct plugin *p, Nri__Event event, const ProtobufCMessage *request, const struct cringle_call *outer,
-               struct buf *ret, struct cringle_err *err)
+int plugin_ask(struct plugin *p, Nri__Event event, const ProtobufCMessage *request, const Nri__PodSandbox *pod,
+               const Nri__Container *container, const struct cringle_call *outer, struct buf *ret, struct cringle_err *err)
 {
         struct cringle_call call = call_within(outer, p->nri->request_timeout);
+        struct told told = { pod, container, clock_monotonic() };
 
-        return finish_call(p, event, call_it(p, event_name(event), request, &call, ret, err), outer, err);
+        return finish_call(p, event, call_it(p, event_name(event), request, &call, ret, err), &told, outer, err);
 }
 
 /* These have always had methods of their own. */
@@ -242,6 +281,7 @@ int plugin_tell(struct plugin *p, Nri__Event event, Nri__PodSandbox *pod, Nri__C
         struct cringle_call call = call_within(outer, p->nri->request_timeout);
         Nri__CreateContainerRequest request = NRI__CREATE_CONTAINER_REQUEST__INIT;      /* all begin like this one */
         Nri__StateChangeEvent change = NRI__STATE_CHANGE_EVENT__INIT;
+        struct told told = { pod, container, clock_monotonic() };
         int r = TTRPC_REFUSED;
 
         request.pod = change.pod = pod;
@@ -254,7 +294,7 @@ int plugin_tell(struct plugin *p, Nri__Event event, Nri__PodSandbox *pod, Nri__C
                 buf_clear(ret);
                 r = call_it(p, "StateChange", &change.base, &call, ret, err);
         }
-        return finish_call(p, event, r, outer, err);
+        return finish_call(p, event, r, &told, outer, err);
 }
 
 /* ---- bringing it in -------------------------------------------------------------------- */

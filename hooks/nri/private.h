@@ -42,7 +42,6 @@ struct plugin {
         char *index, *name, *label;     /* as registered; label is "index-name"; NULL before */
         bool ended;
         unsigned misses;
-        uint64_t calls, failures;
 
         /* Of whoever brings it in, before others see it: */
         uint32_t events;                /* bits, 1 << (event - 1) */
@@ -69,6 +68,7 @@ struct nri {
         unsigned max_misses;
         struct map policies;            /* name or label -> (void *) enum policy */
         const struct nri_host *host;
+        struct hooks *hooks;            /* borrowed for good: calls of plugins are counted there */
         struct hooks_next next;
 
         pthread_rwlock_t gate;
@@ -111,8 +111,8 @@ int plugin_tell(struct plugin *p, Nri__Event event, Nri__PodSandbox *pod, Nri__C
                 const struct cringle_call *call, struct buf *ret, struct cringle_err *err);
 
 /* The same with any message, by the event's own method. */
-int plugin_ask(struct plugin *p, Nri__Event event, const ProtobufCMessage *request, const struct cringle_call *call,
-               struct buf *ret, struct cringle_err *err);
+int plugin_ask(struct plugin *p, Nri__Event event, const ProtobufCMessage *request, const Nri__PodSandbox *pod,
+               const Nri__Container *container, const struct cringle_call *call, struct buf *ret, struct cringle_err *err);
 
 /* What an answer that makes no sense comes to: the plugin is dropped.  As plugin_tell(), never 0. */
 int plugin_broken(struct plugin *p, Nri__Event event, struct cringle_err *err);

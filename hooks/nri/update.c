@@ -346,7 +346,7 @@ static int ask_one(struct change *c, struct plugin *p, struct cringle_err *err)
         request.pod = c->pod;
         request.container = c->container;
         request.linux_resources = c->now;
-        r = plugin_ask(p, NRI__EVENT__UPDATE_CONTAINER, &request.base, c->call, &ret, err);
+        r = plugin_ask(p, NRI__EVENT__UPDATE_CONTAINER, &request.base, request.pod, request.container, c->call, &ret, err);
         if (r != 0)
                 return r < 0 ? -1 : 0;
         response = nri__update_container_response__unpack(NULL, ret.len, (uint8_t *) ret.data);
@@ -416,7 +416,7 @@ int nri_update_pod(void *data, const struct hooks_subject *s, const Cri__UpdateP
                 auto_buf ret = BUF_INIT;
 
                 if (plugin_wants(p, NRI__EVENT__UPDATE_POD_SANDBOX) &&
-                    plugin_ask(p, NRI__EVENT__UPDATE_POD_SANDBOX, &request.base, call, &ret, err) < 0)
+                    plugin_ask(p, NRI__EVENT__UPDATE_POD_SANDBOX, &request.base, request.pod, NULL, call, &ret, err) < 0)
                         r = -1;
         }
         pthread_rwlock_unlock(&n->gate);
