@@ -54,7 +54,7 @@ struct agent {
         struct workers *workers, *pullers;
         struct host *host;
         struct hooks *hooks;
-        struct nri *nri;                /* NULL: switched off */
+        struct nri *nri;
         struct nri_host nri_host;
         struct db *db;
         struct images *images;
@@ -80,16 +80,22 @@ static int reload(void *data, struct buf *live, struct buf *restart, struct crin
 {
         struct agent *a = data;
         auto_of(config) fresh = NULL;
+        auto_of(nri_plan) nri = NULL;
         int r = -1;
 
         pthread_mutex_lock(&a->reloading);
         if (config_load(a->config_file, NULL, &fresh, err) < 0 ||
             config_diff(a->config, fresh, live, restart, err) < 0)
                 goto end;
+        if (nri_prepare(a->nri, fresh, &nri, err) < 0) {
+                err_wrap(err, "NRI");
+                goto end;
+        }
         if (host_reload(a->host, fresh, live, restart, err) < 0 || hooks_reload(a->hooks, fresh, err) < 0 ||
             images_reload(a->images, fresh, err) < 0)
                 goto end;
         pods_reload(a->pods, fresh);
+        nri_take_over(a->nri, fresh, steal(&nri));
         if (log_level_of(fresh->log_level) >= 0)
                 log_set_level(log_level_of(fresh->log_level));
 
@@ -279,8 +285,6 @@ static void evict_for_nri(void *data, const char *id, const char *reason)
 /* Plugins come when all there is has been restored. */
 static int start_nri(struct agent *a, struct cringle_err *err)
 {
-        if (!a->nri)
-                return 0;
         a->nri_host = (struct nri_host) { a, update_for_nri, evict_for_nri };
         return nri_start(a->nri, &a->nri_host, err);
 }
@@ -321,7 +325,7 @@ static int start(struct agent *a, struct cringle_err *err)
                 return -1;
         if (hooks_new(a->config, a->host, &a->hooks, err) < 0)
                 return err_wrap(err, "hooks");
-        if (a->config->nri.enabled && nri_new(a->config, a->hooks, &a->nri, err) < 0)
+        if (nri_new(a->config, a->hooks, &a->nri, err) < 0)
                 return err_wrap(err, "NRI");
         if (store_open(a->config->root, &a->db, err) < 0)
                 return err_wrap(err, "store");

@@ -247,18 +247,73 @@ for i in 1 2 3 4; do
         check "container $i made while a plugin synchronised is known once" eventually 5 knows 80-slow-sync "while$i"
 done
 
+# ---- settings that change --------------------------------------------------------------------------------
+
+# reload_with YAML: the section with these settings beside those of the beginning.
+reload_with() {
+        printf 'nri: {restart_delay: 300ms, plugins: {optional: {failure: ignore}%s}%s}\n' "${2-}" "${1-}" >"$E2E_TMP/etc/conf.d/50-nri.yaml"
+        cringle reload >"$E2E_TMP/reload" 2>&1
+}
+other_runtime() {
+        python3 - "$1" <<'P' &
+import socket, sys, time
+s = socket.socket(socket.AF_UNIX)
+s.bind(sys.argv[1])
+s.listen()
+time.sleep(600)
+P
+        OTHER=$!
+        eventually 10 test -S "$1"
+}
+pod_run settings >/dev/null
+launch 45-fresh '{"env": {"FRESH": "1"}}'
+check "a reload applies all of the section" reload_with
+check "it launches a plugin that is new in the directory" eventually 10 listed 45-fresh
+rm "$E2E_TMP/nri/plugins/45-fresh"
+reload_with
+check "and ends one that is not there any more" eventually 10 gone 45-fresh
+pod_run refused-settings >/dev/null
+check_not "what a plugin refuses fails" container_run refused-settings one 'sleep 1000'
+reload_with '' ', second: {failure: ignore}'
+check "until a reload says that its failure is ignored" container_run refused-settings one 'sleep 1000'
+reload_with '' ', absent: {failure: fail}'
+check "a plugin that is required from now on is missed" fails_with settings 'NRI plugin absent, without which nothing is created, is not there'
+reload_with
+other_runtime "$E2E_TMP/other.sock"
+check_not "the socket of another runtime is not taken" reload_with ", socket: $E2E_TMP/other.sock"
+check "the reload says so" grep -q 'in use by another runtime' "$E2E_TMP/reload"
+kill "$OTHER"
+connect 55-stays '{}'
+stays=$PLUGIN
+eventually 10 listed 55-stays
+reload_with ", socket: $E2E_TMP/moved.sock"
+check "a socket that moves leaves its old place" test ! -e "$AGENT_STATE/nri.sock"
+"$NRI_PROGRAM" -name moved -idx 56 -socket "$E2E_TMP/moved.sock" 2>"$E2E_TMP/56-moved.err" &
+moved=$!
+check "plugins connect in the new one" eventually 10 listed 56-moved
+check "those that are there stay" listed 55-stays
+reload_with ', enabled: false'
+check "switched off it has no plugins" same "$(cringle hooks list | grep -c ' nri ')" 0
+check "and no socket" test ! -e "$E2E_TMP/moved.sock"
+container_run settings off 'echo "<$FIRST>"; exec sleep 1000' >/dev/null
+check "nobody adjusts" eventually 5 logged settings off '<>'
+wait "$moved" "$stays" 2>/dev/null || true
+reload_with
+check "switched on again it launches its plugins" eventually 10 listed 20-second
+check "they are told of what was made meanwhile" grep -q '^SyncContainer settings off' "$E2E_TMP/20-second.log"
+
 # ---- a new agent ----------------------------------------------------------------------------------------
 
 agent_kill
 agent_start
-check "a new agent tells launched plugins what there is" knows 20-second before1 2
+check "a new agent tells launched plugins what there is" knows 20-second before1 3
 check "one that connected by itself is gone with the old one" leaves 80-slow-sync "$late"
 
 for id in $(crictl ps --all --quiet); do
         crictl stop --timeout 0 "$id" >/dev/null
         crictl rm "$id" >/dev/null
 done
-pod_remove contest slow update denied before{1..4} while{1..4}
+pod_remove contest slow update denied settings refused-settings before{1..4} while{1..4}
 rm "$E2E_TMP"/nri/plugins/*             # to compare with the agent that had none
 agent_kill
 agent_start

@@ -25,7 +25,7 @@ static int check_required(struct nri *n, struct cringle_err *err)
         const char *name;
         void *policy;
 
-        for (size_t at = 0; map_next(&n->policies, &at, &name, &policy);)
+        for (size_t at = 0; n->s.enabled && map_next(&n->s.policies, &at, &name, &policy);)
                 if ((enum policy) (intptr_t) policy == POLICY_FAIL && !is_there(n, name))
                         return err_set(err, CRINGLE_E_UNAVAILABLE, "NRI plugin %s, without which nothing is created, is not there",
                                        name);

@@ -23,6 +23,10 @@
 /* Plugins that connect at once and have not settled. */
 #define COMERS_MAX 32
 
+/* A launched plugin that ends sooner waits twice as long as the last time, so often at most. */
+#define QUICK_END (60 * NSEC_PER_SEC)
+#define MAX_DOUBLINGS 5
+
 /* The number that a launched plugin finds its socket at. */
 #define PLUGIN_FD 3
 
@@ -62,15 +66,15 @@ static int no_dots(const struct dirent *d)
         return d->d_name[0] != '.';
 }
 
-/* What is to be launched, in the order of names. */
-static void find_programs(struct nri *n)
+/* What @dir has to be launched, in the order of names. */
+static struct launched *find_programs(const char *dir)
 {
-        struct launched **end = &n->programs;
+        struct launched *first = NULL, **end = &first;
         struct dirent **list = NULL;
-        int count = scandir(n->plugin_dir, &list, no_dots, by_name);
+        int count = scandir(dir, &list, no_dots, by_name);
 
         for (int i = 0; i < count; i++) {
-                auto_free char *file = str_printf(NULL, "%s/%s", n->plugin_dir, list[i]->d_name);
+                auto_free char *file = str_printf(NULL, "%s/%s", dir, list[i]->d_name);
                 struct cringle_err err = CRINGLE_ERR_INIT;
 
                 if (!file)
@@ -92,6 +96,7 @@ static void find_programs(struct nri *n)
                 free(list[i]);
         }
         free(list);
+        return first;
 }
 
 static int spawn(const struct launched *l, int fd, struct child *ret, struct cringle_err *err)
@@ -120,18 +125,104 @@ static void launch(struct nri *n, struct launched *l)
 
         pthread_mutex_lock(&n->lock);
         l->launch_at = 0;
+        l->launched_at = clock_monotonic();
         pthread_mutex_unlock(&n->lock);
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0) {
-                log_warning("NRI plugin %s: socketpair: %s", l->file, strerror(errno));
-                return;
-        }
-        if (spawn(l, fds[1], &child, &err) < 0) {
-                log_warning("NRI plugin %s is not launched: %s", l->file, err.text);
-                close(fds[0]);
+                err_sys(&err, "socketpair");
         } else {
-                plugin_bring_in(n, fds[0], &child, l);
+                if (spawn(l, fds[1], &child, &err) == 0)
+                        plugin_bring_in(n, fds[0], &child, l);
+                else
+                        close(fds[0]);
+                close(fds[1]);
         }
-        close(fds[1]);
+        if (!err.code)
+                return;
+        log_warning("NRI plugin %s is not launched: %s", l->file, err.text);
+        pthread_mutex_lock(&n->lock);
+        launched_ended(n, l);
+        pthread_mutex_unlock(&n->lock);
+}
+
+void launched_ended(struct nri *n, struct launched *l)
+{
+        int64_t now = clock_monotonic();
+
+        l->quick = now - l->launched_at < QUICK_END ? l->quick + 1 : 1;
+        l->launch_at = 0;
+        if (n->s.enabled && n->restart_delay && !l->removed)
+                l->launch_at = now + (n->restart_delay << (l->quick <= MAX_DOUBLINGS ? l->quick - 1 : MAX_DOUBLINGS));
+}
+
+static bool is_running(const struct nri *n, const struct launched *l)
+{
+        for (const struct plugin *p = n->plugins; p; p = p->next)
+                if (p->launched == l)
+                        return true;
+        return false;
+}
+
+/* Those the directory has no more, once their plugins have gone.  The lock is held. */
+static void drop_removed(struct nri *n)
+{
+        for (struct launched **at = &n->programs; *at;) {
+                struct launched *l = *at;
+
+                if (!l->removed || is_running(n, l)) {
+                        at = &l->next;
+                        continue;
+                }
+                *at = l->next;
+                launched_free(l);
+        }
+}
+
+static struct launched *find_launched(struct launched *list, const char *file)
+{
+        while (list && (list->removed || strcmp(list->file, file) != 0))
+                list = list->next;
+        return list;
+}
+
+/* Bring the programs in line with the directory: what is new, or has ended for good, is due; what is gone is ended. */
+static void rescan(struct nri *n)
+{
+        struct launched *fresh, **end = &n->programs;
+        auto_free char *dir = NULL;
+
+        pthread_mutex_lock(&n->lock);
+        n->rescan = false;
+        dir = n->s.enabled ? nri_text(n->s.plugin_dir) : NULL;
+        pthread_mutex_unlock(&n->lock);
+        fresh = dir ? find_programs(dir) : NULL;
+
+        pthread_mutex_lock(&n->lock);
+        for (; *end; end = &(*end)->next) {
+                struct launched *l = *end;
+
+                if (l->removed)
+                        continue;
+                l->removed = !find_launched(fresh, l->file);
+                if (!l->removed && !l->launch_at && !is_running(n, l))
+                        l->launch_at = 1;
+                for (struct plugin *p = n->plugins; p && l->removed; p = p->next)
+                        if (p->launched == l)
+                                ttrpc_close(p->rpc);
+                if (l->removed)
+                        l->launch_at = 0;
+        }
+        for (struct launched *l = fresh, *next; l; l = next) {
+                next = l->next;
+                l->next = NULL;
+                if (find_launched(n->programs, l->file)) {
+                        launched_free(l);
+                        continue;
+                }
+                *end = l;
+                end = &l->next;
+        }
+        drop_removed(n);
+        pthread_mutex_unlock(&n->lock);
 }
 
 /* ---- the keeper: takes out plugins that have ended, launches those that are due ------------------ */
@@ -165,6 +256,12 @@ static void *keep(void *data)
                 struct launched *due = next_due(n);
                 bool ended = any_ended(n);
 
+                if (n->rescan) {
+                        pthread_mutex_unlock(&n->lock);
+                        rescan(n);
+                        pthread_mutex_lock(&n->lock);
+                        continue;
+                }
                 if (!ended && due && due->launch_at > clock_monotonic()) {
                         struct timespec until = { due->launch_at / NSEC_PER_SEC, due->launch_at % NSEC_PER_SEC };
 
@@ -181,6 +278,7 @@ static void *keep(void *data)
                 else
                         launch(n, due);
                 pthread_mutex_lock(&n->lock);
+                drop_removed(n);
         }
         pthread_mutex_unlock(&n->lock);
         return NULL;
@@ -248,10 +346,18 @@ static void receive(struct nri *n, int fd)
         pthread_detach(thread);
 }
 
+struct listener {
+        struct nri *nri;
+        char *path;
+        int fd, wake_fd;                /* wake_fd ends the thread */
+        bool runs;
+        pthread_t thread;
+};
+
 static void *accept_on(void *data)
 {
-        struct nri *n = data;
-        struct pollfd fds[] = { { .fd = n->listen_fd, .events = POLLIN }, { .fd = n->wake_fd, .events = POLLIN } };
+        struct listener *l = data;
+        struct pollfd fds[] = { { .fd = l->fd, .events = POLLIN }, { .fd = l->wake_fd, .events = POLLIN } };
 
         for (;;) {
                 int fd;
@@ -260,38 +366,72 @@ static void *accept_on(void *data)
                         return NULL;
                 if (fds[1].revents)
                         return NULL;
-                fd = accept4(n->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+                fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC);
                 if (fd >= 0)
-                        receive(n, fd);
+                        receive(l->nri, fd);
                 else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM)
                         poll(NULL, 0, 100);
         }
 }
 
-static int listen_on(struct nri *n, struct cringle_err *err)
+static struct listener *listener_free(struct listener *l)
 {
-        auto_free char *dir = strdup(n->socket);
+        if (!l)
+                return NULL;
+        if (l->runs) {
+                eventfd_write(l->wake_fd, 1);
+                pthread_join(l->thread, NULL);
+        }
+        if (l->fd >= 0)
+                unlink(l->path);
+        fd_close(l->fd);
+        fd_close(l->wake_fd);
+        free(l->path);
+        free(l);
+        return NULL;
+}
+
+AUTO_DEFINE(listener, listener_free)
+
+/* A socket that can be connected to; nobody is accepted before listener_run(). */
+static int listener_new(struct nri *n, const char *path, struct listener **ret, struct cringle_err *err)
+{
+        auto_of(listener) l = calloc(1, sizeof *l);
+        auto_free char *dir = strdup(path);
         int other;
 
-        if (!dir)
+        if (!l || !dir)
+                return err_oom(err);
+        l->nri = n;
+        l->fd = l->wake_fd = -1;
+        l->path = strdup(path);
+        if (!l->path)
                 return err_oom(err);
         *strrchr(dir, '/') = '\0';
         if (*dir && file_make_dirs(dir, 0700, err) < 0)
                 return -1;
-        other = sock_connect(n->socket, SOCK_STREAM, NULL);
+        other = sock_connect(path, SOCK_STREAM, NULL);
         if (other >= 0) {
                 close(other);
-                return err_set(err, CRINGLE_E_PRECONDITION, "%s is in use by another runtime", n->socket);
+                return err_set(err, CRINGLE_E_PRECONDITION, "%s is in use by another runtime", path);
         }
-        n->listen_fd = sock_listen(n->socket, SOCK_STREAM, 0600, err);
-        if (n->listen_fd < 0)
-                return -1;
-        n->wake_fd = eventfd(0, EFD_CLOEXEC);
-        if (n->wake_fd < 0)
+        l->wake_fd = eventfd(0, EFD_CLOEXEC);
+        if (l->wake_fd < 0)
                 return err_sys(err, "eventfd");
-        if (pthread_create(&n->accepter, NULL, accept_on, n) != 0)
-                return err_set(err, CRINGLE_E_EXHAUSTED, "no thread");
-        n->accepting = true;
+        l->fd = sock_listen(path, SOCK_STREAM, 0600, err);
+        if (l->fd < 0)
+                return -1;
+        *ret = steal(&l);
+        return 0;
+}
+
+static int listener_run(struct listener *l, struct cringle_err *err)
+{
+        int r = pthread_create(&l->thread, NULL, accept_on, l);
+
+        if (r != 0)
+                return err_sysno(err, r, "make a thread");
+        l->runs = true;
         return 0;
 }
 
@@ -300,14 +440,17 @@ int nri_start(struct nri *n, const struct nri_host *host, struct cringle_err *er
         struct cringle_err why = CRINGLE_ERR_INIT;
 
         n->host = host;
-        find_programs(n);
+        if (n->s.enabled)
+                n->programs = find_programs(n->s.plugin_dir);
         for (struct launched *l = n->programs; l; l = l->next)
                 launch(n, l);
         if (pthread_create(&n->keeper, NULL, keep, n) != 0)
                 return err_set(err, CRINGLE_E_EXHAUSTED, "NRI: no thread");
         n->keeping = true;
-        if (listen_on(n, &why) < 0)
+        if (n->s.enabled && (listener_new(n, n->s.socket, &n->listener, &why) < 0 || listener_run(n->listener, &why) < 0)) {
                 log_warning("NRI: %s; plugins cannot connect", why.text);
+                n->listener = listener_free(n->listener);
+        }
         return 0;
 }
 
@@ -338,7 +481,7 @@ static void list(void *data, void (*fn)(void *data, const struct hooks_info *inf
         for (const struct plugin *p = n->plugins; p; p = p->next) {
                 auto_buf at = BUF_INIT;
                 struct hooks_info info = { .name = p->label, .source = "nri", .conditions = "",
-                                           .origin = p->launched ? p->launched->file : n->socket,
+                                           .origin = p->launched ? p->launched->file : n->s.socket,
                                            .policy = p->policy == POLICY_IGNORE ? "ignore" : "fail",
                                            .isolation = "process", .timeout = n->request_timeout };
 
@@ -346,7 +489,7 @@ static void list(void *data, void (*fn)(void *data, const struct hooks_info *inf
                 info.stages = at.data ? at.data : "";
                 fn(fn_data, &info);
         }
-        for (size_t at = 0; map_next(&n->policies, &at, &name, &policy);) {
+        for (size_t at = 0; n->s.enabled && map_next(&n->s.policies, &at, &name, &policy);) {
                 struct hooks_info info = { .name = name, .source = "nri", .origin = name, .stages = "", .policy = "fail",
                                            .conditions = "", .error = "this NRI plugin is not there" };
 
@@ -356,28 +499,129 @@ static void list(void *data, void (*fn)(void *data, const struct hooks_info *inf
         pthread_mutex_unlock(&n->lock);
 }
 
-/* ---- life ------------------------------------------------------------------------------------------------- */
+/* ---- settings ------------------------------------------------------------------------------------------------- */
 
-static int take_config(struct nri *n, const struct config *c, struct cringle_err *err)
+static void settings_done(struct settings *s)
 {
-        n->socket = strdup(c->nri.socket);
-        n->plugin_dir = strdup(c->nri.plugin_dir);
-        n->config_dir = strdup(c->nri.config_dir);
-        if (!n->socket || !n->plugin_dir || !n->config_dir)
+        free(s->socket);
+        free(s->plugin_dir);
+        free(s->config_dir);
+        map_done(&s->policies, NULL);
+}
+
+/* @ret is to be done also on failure. */
+static int read_settings(const struct config *c, struct settings *ret, struct cringle_err *err)
+{
+        ret->enabled = c->nri.enabled;
+        ret->socket = strdup(c->nri.socket);
+        ret->plugin_dir = strdup(c->nri.plugin_dir);
+        ret->config_dir = strdup(c->nri.config_dir);
+        if (!ret->socket || !ret->plugin_dir || !ret->config_dir)
                 return err_oom(err);
+        for (size_t i = 0; i < c->nri.n_plugins; i++) {
+                enum policy policy = c->nri.plugins[i].fail ? POLICY_FAIL : POLICY_IGNORE;
+
+                if (map_put(&ret->policies, c->nri.plugins[i].name, (void *) (intptr_t) policy, err) < 0)
+                        return -1;
+        }
+        return 0;
+}
+
+static void take_numbers(struct nri *n, const struct config *c)
+{
         n->registration_timeout = c->nri.registration_timeout;
         n->request_timeout = c->nri.request_timeout;
         n->sync_timeout = c->nri.sync_timeout;
         n->restart_delay = c->nri.restart_delay;
         n->max_misses = (unsigned) c->nri.misses;
-        for (size_t i = 0; i < c->nri.n_plugins; i++) {
-                enum policy policy = c->nri.plugins[i].fail ? POLICY_FAIL : POLICY_IGNORE;
+}
 
-                if (map_put(&n->policies, c->nri.plugins[i].name, (void *) (intptr_t) policy, err) < 0)
-                        return -1;
+struct nri_plan {
+        struct settings s;
+        struct listener *listener;      /* a new one; NULL: the one there is, or none */
+};
+
+struct nri_plan *nri_plan_free(struct nri_plan *p)
+{
+        if (!p)
+                return NULL;
+        settings_done(&p->s);
+        listener_free(p->listener);
+        free(p);
+        return NULL;
+}
+
+/* A socket that was wanted before and could not be had is tried again, and may fail again. */
+static int plan_listener(struct nri *n, struct nri_plan *p, struct cringle_err *err)
+{
+        struct cringle_err why = CRINGLE_ERR_INIT;
+        bool same = n->s.enabled && strcmp(n->s.socket, p->s.socket) == 0;
+
+        if (!p->s.enabled || (same && n->listener))
+                return 0;
+        if (listener_new(n, p->s.socket, &p->listener, &why) == 0)
+                return 0;
+        if (!same) {
+                *err = why;
+                return -1;
         }
+        log_warning("NRI: %s; plugins cannot connect", why.text);
         return 0;
 }
+
+int nri_prepare(struct nri *n, const struct config *config, struct nri_plan **ret, struct cringle_err *err)
+{
+        auto_of(nri_plan) p = calloc(1, sizeof *p);
+
+        if (!p)
+                return err_oom(err);
+        if (read_settings(config, &p->s, err) < 0 || plan_listener(n, p, err) < 0)
+                return -1;
+        *ret = steal(&p);
+        return 0;
+}
+
+void nri_take_over(struct nri *n, const struct config *config, struct nri_plan *plan)
+{
+        bool moves = !plan->s.enabled || strcmp(n->s.socket, plan->s.socket) != 0;
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        struct plugin *gone = NULL, *next;
+        struct settings old;
+
+        if (moves)
+                n->listener = listener_free(n->listener);
+        pthread_rwlock_wrlock(&n->gate);
+        pthread_mutex_lock(&n->lock);
+        old = n->s;
+        n->s = plan->s;
+        plan->s = old;
+        take_numbers(n, config);
+        if (!n->s.enabled)
+                gone = steal(&n->plugins);
+        for (struct plugin *p = n->plugins; p; p = p->next)
+                p->policy = policy_of(n, p);
+        n->rescan = true;
+        pthread_cond_broadcast(&n->changed);
+        pthread_mutex_unlock(&n->lock);
+        pthread_rwlock_unlock(&n->gate);
+
+        if (plan->s.enabled && !n->s.enabled)
+                log_info("NRI is switched off");
+        for (; gone; gone = next) {
+                next = gone->next;
+                plugin_free(gone);
+        }
+        if (plan->listener) {
+                n->listener = steal(&plan->listener);
+                if (listener_run(n->listener, &err) < 0) {
+                        log_warning("NRI: %s; plugins cannot connect", err.text);
+                        n->listener = listener_free(n->listener);
+                }
+        }
+        nri_plan_free(plan);
+}
+
+/* ---- life ------------------------------------------------------------------------------------------------- */
 
 int nri_new(const struct config *config, struct hooks *hooks, struct nri **ret, struct cringle_err *err)
 {
@@ -386,7 +630,6 @@ int nri_new(const struct config *config, struct hooks *hooks, struct nri **ret, 
 
         if (!n)
                 return err_oom(err);
-        n->listen_fd = n->wake_fd = -1;
         pthread_rwlockattr_init(&attr);
         /* A plugin that comes is not kept out by the pods of a busy node. */
         pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
@@ -394,8 +637,9 @@ int nri_new(const struct config *config, struct hooks *hooks, struct nri **ret, 
         pthread_rwlockattr_destroy(&attr);
         pthread_mutex_init(&n->lock, NULL);
         pthread_cond_init(&n->changed, NULL);
-        if (take_config(n, config, err) < 0)
+        if (read_settings(config, &n->s, err) < 0)
                 return -1;
+        take_numbers(n, config);
         n->next = (struct hooks_next) { .data = n, .run = nri_run, .adjust = nri_adjust, .update = nri_update,
                                         .update_pod = nri_update_pod, .updated = nri_updated, .adopt = nri_adopt,
                                         .forget = nri_forget, .list = list };
@@ -416,11 +660,7 @@ struct nri *nri_free(struct nri *n)
         n->stopping = true;
         pthread_cond_broadcast(&n->changed);
         pthread_mutex_unlock(&n->lock);
-        if (n->accepting) {
-                eventfd_write(n->wake_fd, 1);
-                pthread_join(n->accepter, NULL);
-                unlink(n->socket);
-        }
+        listener_free(n->listener);
         if (n->keeping)
                 pthread_join(n->keeper, NULL);
         pthread_mutex_lock(&n->lock);
@@ -433,17 +673,12 @@ struct nri *nri_free(struct nri *n)
                 next = l->next;
                 launched_free(l);
         }
-        fd_close(n->listen_fd);
-        fd_close(n->wake_fd);
         map_done(&n->pods, known_free);
         map_done(&n->containers, known_free);
-        map_done(&n->policies, NULL);
         pthread_cond_destroy(&n->changed);
         pthread_mutex_destroy(&n->lock);
         pthread_rwlock_destroy(&n->gate);
-        free(n->socket);
-        free(n->plugin_dir);
-        free(n->config_dir);
+        settings_done(&n->s);
         free(n);
         return NULL;
 }

@@ -39,7 +39,10 @@ struct nri_host {
         void (*evict)(void *data, const char *id, const char *reason);
 };
 
-/* Take part in @hooks from here on.  @config is read during the call only.  Nobody can connect yet. */
+/*
+ * Take part in @hooks from here on, also with NRI switched off: what there is has to be known when it is switched on.
+ * @config is read during the call only.  Nobody can connect yet.
+ */
 int nri_new(const struct config *config, struct hooks *hooks, struct nri **ret, struct cringle_err *err);
 
 /*
@@ -47,6 +50,24 @@ int nri_new(const struct config *config, struct hooks *hooks, struct nri **ret, 
  * A socket that cannot be made, or is another runtime's, is logged and does not fail this.  @host is borrowed for good.
  */
 int nri_start(struct nri *n, const struct nri_host *host, struct cringle_err *err);
+
+/* New settings that can be taken over. */
+struct nri_plan;
+
+/*
+ * What @config says, made ready: whatever can fail does so here, and nothing changes.  A socket in a new place
+ * is there from here on.  One caller at a time for this, and until the plan is taken over or freed.
+ */
+int nri_prepare(struct nri *n, const struct config *config, struct nri_plan **ret, struct cringle_err *err);
+struct nri_plan *nri_plan_free(struct nri_plan *plan);
+
+/*
+ * Take over @plan, which is taken, and the numbers of the same @config.  Waits for events and synchronisations
+ * that are under way.  Plugins that are there stay, unless NRI is switched off; launched ones whose program has gone end.
+ */
+void nri_take_over(struct nri *n, const struct config *config, struct nri_plan *plan);
+
+AUTO_DEFINE(nri_plan, nri_plan_free)
 
 /* Drop all plugins.  Nothing may happen in @hooks any more. */
 struct nri *nri_free(struct nri *n);

@@ -318,9 +318,12 @@ static int wait_for_registration(struct plugin *p, struct cringle_err *err)
 /* Its configuration: NN-NAME.conf, else NAME.conf, else nothing. */
 static int read_config(struct plugin *p, struct buf *ret, struct cringle_err *err)
 {
-        auto_free char *own = str_printf(err, "%s/%s.conf", p->nri->config_dir, p->label);
-        auto_free char *common = str_printf(err, "%s/%s.conf", p->nri->config_dir, p->name);
+        auto_free char *own = NULL, *common = NULL;
 
+        pthread_mutex_lock(&p->nri->lock);
+        own = str_printf(err, "%s/%s.conf", p->nri->s.config_dir, p->label);
+        common = str_printf(err, "%s/%s.conf", p->nri->s.config_dir, p->name);
+        pthread_mutex_unlock(&p->nri->lock);
         if (!own || !common)
                 return -1;
         if (file_exists(own))
@@ -479,9 +482,12 @@ static int join(struct plugin *p, struct cringle_err *err)
 
         pthread_rwlock_wrlock(&n->gate);
         snapshot_take(n, &s);
-        r = synchronize(p, &s, &response, err);
-        if (r == 0)
+        r = n->s.enabled ? synchronize(p, &s, &response, err)
+                         : err_set(err, CRINGLE_E_UNAVAILABLE, "NRI has been switched off");
+        if (r == 0) {
+                p->policy = policy_of(n, p);
                 enlist(p);
+        }
         pthread_rwlock_unlock(&n->gate);
         if (r == 0)
                 log_info("NRI plugin %s takes part; it was told %zu pods and %zu containers", p->label, s.n_pods,
@@ -494,18 +500,17 @@ static int join(struct plugin *p, struct cringle_err *err)
         return r;
 }
 
-static enum policy policy_of(const struct nri *n, const struct plugin *p)
+enum policy policy_of(const struct nri *n, const struct plugin *p)
 {
-        void *policy = map_get(&n->policies, p->label);
+        void *policy = map_get(&n->s.policies, p->label);
 
-        return (enum policy) (intptr_t) (policy ? policy : map_get(&n->policies, p->name));
+        return (enum policy) (intptr_t) (policy ? policy : map_get(&n->s.policies, p->name));
 }
 
 static int settle(struct plugin *p, struct cringle_err *err)
 {
         if (wait_for_registration(p, err) < 0)
                 return -1;
-        p->policy = policy_of(p->nri, p);
         if (configure(p, err) < 0 || join(p, err) < 0)
                 return err_wrap(err, "%s", p->label);
         return 0;
@@ -531,7 +536,7 @@ void plugin_bring_in(struct nri *n, int fd, struct child *child, struct launched
         log_warning("NRI plugin: %s", err.text);
         if (launched) {
                 pthread_mutex_lock(&n->lock);
-                launched->launch_at = n->restart_delay ? clock_monotonic() + n->restart_delay : 0;
+                launched_ended(n, launched);
                 pthread_mutex_unlock(&n->lock);
         }
         plugin_free(p);
@@ -554,7 +559,7 @@ void plugins_reap(struct nri *n)
                 p->next = gone;
                 gone = p;
                 if (p->launched)
-                        p->launched->launch_at = n->restart_delay ? clock_monotonic() + n->restart_delay : 0;
+                        launched_ended(n, p->launched);
         }
         pthread_mutex_unlock(&n->lock);
         pthread_rwlock_unlock(&n->gate);

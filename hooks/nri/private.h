@@ -29,6 +29,19 @@ struct launched {
         struct launched *next;
         char *file, *index, *name;
         int64_t launch_at;              /* CLOCK_MONOTONIC; 0: it runs, or is not wanted again */
+        int64_t launched_at;            /* likewise */
+        unsigned quick;                 /* how often in a row it has ended soon */
+        bool removed;                   /* the directory has it no more */
+};
+
+/* The socket, and the thread that accepts on it. */
+struct listener;
+
+/* The section `nri` of the configuration, as far as it is not in numbers. */
+struct settings {
+        bool enabled;
+        char *socket, *plugin_dir, *config_dir;
+        struct map policies;            /* name or label -> (void *) enum policy */
 };
 
 struct plugin {
@@ -63,10 +76,9 @@ struct known {
 };
 
 struct nri {
-        char *socket, *plugin_dir, *config_dir;
-        int64_t registration_timeout, request_timeout, sync_timeout, restart_delay;
-        unsigned max_misses;
-        struct map policies;            /* name or label -> (void *) enum policy */
+        struct settings s;              /* changes with the gate held alone, and the lock */
+        _Atomic int64_t registration_timeout, request_timeout, sync_timeout, restart_delay;
+        _Atomic unsigned max_misses;
         const struct nri_host *host;
         struct hooks *hooks;            /* borrowed for good: calls of plugins are counted there */
         struct hooks_next next;
@@ -79,11 +91,12 @@ struct nri {
         struct map pods, containers;    /* id -> struct known */
         bool stopping;
         unsigned comers;                /* threads that bring a plugin in */
-        struct launched *programs;      /* of the keeper thread */
+        struct launched *programs;      /* made and freed by the keeper thread */
+        bool rescan;                    /* the keeper is to look into the plugin directory */
 
-        int listen_fd, wake_fd;         /* wake_fd ends the accepting thread */
-        bool accepting, keeping;        /* these threads run */
-        pthread_t accepter, keeper;
+        struct listener *listener;      /* of who starts, changes and ends all this; NULL: nobody can connect */
+        bool keeping;                   /* the keeper runs */
+        pthread_t keeper;
 };
 
 #define PLUGIN_SERVICE "nri.pkg.api.v1alpha1.Plugin"
@@ -93,6 +106,12 @@ struct nri {
 
 /* Bring in what speaks on @fd (taken): registration to the end of synchronisation.  @child is taken, too. */
 void plugin_bring_in(struct nri *n, int fd, struct child *child, struct launched *launched);
+
+/* A launched plugin has ended, or could not be launched: when it is due again.  The lock is held. */
+void launched_ended(struct nri *n, struct launched *l);
+
+/* What the configuration says of @p's failures; inside the gate, or with the lock held. */
+enum policy policy_of(const struct nri *n, const struct plugin *p);
 
 /* Those that have ended leave the list.  Takes the gate. */
 void plugins_reap(struct nri *n);
