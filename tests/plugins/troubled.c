@@ -70,17 +70,20 @@ static int adjust(const struct cringle_event *ev, struct cringle_err *err)
         return ev->add_oci_hook(ev, "poststop", "/bin/true", NULL, NULL, 7, err);
 }
 
-/* A variable that says whose turn it was, and an OCI hook that writes it into the file of the annotation `file`. */
+/*
+ * A variable of its own and one with what it has seen of the hook `first`, and an OCI hook that
+ * writes its name into the container's file of the annotation `file`.
+ */
 static int tell(const struct cringle_event *ev, struct cringle_err *err)
 {
-        const char *seen = ev->env(ev, "TOLD"), *file = ev->annotation(ev, "file");
+        const char *seen = ev->env(ev, "TOLD_first"), *file = ev->annotation(ev, "file");
         const char *args[] = { "sh", "-c", "echo $1 >>$2", "sh", QUOTE(NAME), file, NULL };
 
         if (ev->set_env(ev, "TOLD_" QUOTE(NAME), word, err) < 0)
                 return -1;
         if (seen && ev->set_env(ev, "SEEN_" QUOTE(NAME), seen, err) < 0)
                 return -1;
-        return file ? ev->add_oci_hook(ev, "createRuntime", "/bin/sh", args, NULL, 0, err) : 0;
+        return file ? ev->add_oci_hook(ev, "startContainer", "/bin/sh", args, NULL, 0, err) : 0;
 }
 
 /* One adjustment each that makes no sense; the number picks it. */
