@@ -113,6 +113,9 @@ static int add_devices(struct spec_builder *b, const char *from, const char *to,
                 r = !path || (nodes && !has_node(nodes, path) && add_node(nodes, &list[i], path, err) < 0) ? -1 : 0;
                 if (r == 0 && access && list[i].type != 'p')
                         r = add_rule(rules, true, list[i].type, list[i].major, list[i].minor, access, err);
+                /* Its node is made by a process that the rules hold for already. */
+                if (r == 0 && access && list[i].type == 'b' && !strchr(access, 'm'))
+                        r = add_rule(rules, true, list[i].type, list[i].major, list[i].minor, "m", err);
         }
         free_devices(list, n);
         return r;
