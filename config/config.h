@@ -87,7 +87,7 @@ struct config {
         char *log_level;
 
         struct {
-                char *monitor, *pull, *stream, *oci;     /* program files; default: beside cringled's libexec */
+                char *monitor, *hold, *pull, *stream, *oci;     /* program files; default: beside cringled's libexec */
         } programs;
 
         struct {
@@ -106,7 +106,7 @@ struct config {
         } cni;                          /* handed to network-cni as settings too */
 
         struct {
-                char *monitor_parent;   /* cgroup of the monitors: /cringle */
+                char *monitor_parent;   /* cgroup of the monitors; empty: the cgroup driver knows */
                 char *default_parent;   /* for pods whose kubelet names none: "" */
         } cgroups;
 

@@ -24,6 +24,8 @@ static const struct key programs[] = {
         { "monitor", KEY_PATH, AT(programs.monitor), .fallback = CRINGLE_LIBEXECDIR "/cringle-monitor",
           .shown = "<libexecdir>/cringle-monitor", .flags = KEY_LIVE,
           .help = "The program that holds a pod's containers; running pods keep the one they have." },
+        { "hold", KEY_PATH, AT(programs.hold), .fallback = CRINGLE_LIBEXECDIR "/cringle-hold",
+          .shown = "<libexecdir>/cringle-hold", .help = "The program that keeps a container's systemd scope alive (cgroup-systemd)." },
         { "pull", KEY_PATH, AT(programs.pull), .fallback = CRINGLE_LIBEXECDIR "/cringle-pull",
           .shown = "<libexecdir>/cringle-pull", .flags = KEY_LIVE,
           .help = "The program that fetches and unpacks images." },
@@ -67,8 +69,8 @@ static const struct key cni[] = {
 };
 
 static const struct key cgroups[] = {
-        { "monitor_parent", KEY_STRING, AT(cgroups.monitor_parent), .fallback = "/cringle",
-          .help = "The cgroup of the monitors, apart from the pods they hold." },
+        { "monitor_parent", KEY_STRING, AT(cgroups.monitor_parent), .fallback = "\"\"",
+          .help = "The cgroup of the monitors, apart from the pods they hold; empty: the driver's own." },
         { "default_parent", KEY_STRING, AT(cgroups.default_parent), .fallback = "\"\"", .flags = KEY_LIVE,
           .help = "The cgroup for pods that are given none; empty: the top." },
         END

@@ -19,9 +19,10 @@
 #
 # Environment: CRINGLE_BUILD (default build/rel), the build tree whose programs are
 # tested; CRINGLE_CACHE (default .cache), what is slow to make, kept between runs;
-# E2E_KEEP=1, leave the scratch directory and logs in place; E2E_PATIENCE (default 1), what
-# time limits are multiplied by, for a machine that is slow; E2E_SHARED=1, others use this machine
-# at the same time: of leaks, only those that bear the script's own names are looked at.
+# E2E_CGROUP_DRIVER, cgroupfs (default) or systemd; E2E_KEEP=1, leave the scratch directory and
+# logs in place; E2E_PATIENCE (default 1), what time limits are multiplied by, for a machine that
+# is slow; E2E_SHARED=1, others use this machine at the same time: of leaks, only those that bear
+# the script's own names are looked at.
 
 set -euo pipefail
 
@@ -39,6 +40,7 @@ E2E_PASSED=0 E2E_FAILED=0 E2E_SKIPPED=0
 
 # Set from here on: no function below leaves a variable unset on an error path.
 E2E_NAME='' E2E_TMP='' E2E_STOPPED='' E2E_ENDED='' REGISTRY='' REGISTRY_PID='' AGENT_PID='' SOCKET=''
+AGENT_UNITS=''    # under the systemd driver: how its units begin
 
 e2e_begin() {
         E2E_NAME=$1
@@ -105,6 +107,19 @@ stop_pid() {
 
 process_state() {
         sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "/proc/$1/status" 2>/dev/null || true
+}
+
+# refused_with WORDS COMMAND...: it fails, and says so in these words (a regular expression).
+refused_with() {
+        local words=$1 said
+
+        shift
+        if said=$("$@" 2>&1); then
+                echo "succeeded, but must not: $said"
+                return 1
+        fi
+        echo "$said"
+        grep -q "$words" <<<"$said"
 }
 
 # ---- reporting -----------------------------------------------------------------
@@ -371,11 +386,21 @@ program() {
 
 # agent_setup: directories and configuration below $E2E_TMP.  agent_start calls it once.
 agent_setup() {
-        local dir plugins='' registry registries=' {}' cgroup=/cringle-$E2E_NAME-$$
+        local dir plugins='' registry registries=' {}' cgroups
 
         AGENT_PROGRAM=$(program cringled)
         CLI_PROGRAM=$(program cringle)
-        AGENT_ROOT=$E2E_TMP/root AGENT_STATE=$E2E_TMP/run AGENT_CGROUP=$cgroup
+        AGENT_ROOT=$E2E_TMP/root AGENT_STATE=$E2E_TMP/run
+        if [[ ${E2E_CGROUP_DRIVER-} == systemd ]]; then
+                AGENT_UNITS=cringle_${E2E_NAME//-/_}_$$
+                AGENT_CGROUP=/$AGENT_UNITS.slice AGENT_PODS=$AGENT_UNITS-pods.slice
+                cgroups="cgroup: {plugin: cgroup-systemd, settings: {slice: $AGENT_UNITS.slice, prefix: $AGENT_UNITS}}"
+                cgroups+=$'\n'"cgroups: {default_parent: $AGENT_PODS}"
+        else
+                AGENT_CGROUP=/cringle-$E2E_NAME-$$
+                AGENT_PODS=$AGENT_CGROUP/pods
+                cgroups="cgroups: {monitor_parent: $AGENT_CGROUP/monitors, default_parent: $AGENT_PODS}"
+        fi
         SOCKET=$AGENT_STATE/cringle.sock
         mkdir -p "$AGENT_ROOT" "$AGENT_STATE" "$E2E_TMP/etc/conf.d" "$E2E_TMP/hooks.d"
         chmod 0755 "$E2E_TMP"
@@ -399,6 +424,7 @@ socket: $SOCKET
 log_level: debug
 programs:
   monitor: $(program cringle-monitor)
+  hold: $(program cringle-hold)
   pull: $(program cringle-pull)
   stream: $(program cringle-stream)
 plugins: {dirs: [${plugins%, }]}
@@ -406,9 +432,7 @@ cni:
   conf_dir: $NETWORK_CONF
   bin_dirs: [/usr/lib/cni]
   cache_dir: $E2E_TMP/cni/cache
-cgroups:
-  monitor_parent: $cgroup/monitors
-  default_parent: $cgroup/pods
+$cgroups
 hooks: {dirs: [$E2E_TMP/hooks.d]}
 nri:
   socket: $AGENT_STATE/nri.sock
@@ -479,6 +503,9 @@ agent_sweep() {
                         sleep 0.$try
                 done
         done 2>/dev/null
+        if [[ -n $AGENT_UNITS && -d /run/systemd/system ]]; then
+                systemctl stop "$AGENT_UNITS.slice" || true
+        fi
 }
 
 cgroup_mounts() {
@@ -581,10 +608,17 @@ leaks_begin() {
                 --allow "^process .*cringle-stream"
                 --allow "^cgroup .*$AGENT_CGROUP(/monitors|/pods)?\$")
         [[ ${E2E_SHARED-} != 1 ]] || E2E_LEAKS+=(--only "$E2E_TMP|$AGENT_CGROUP/|$NETWORK_BRIDGE\b")
+        if [[ -n $AGENT_UNITS ]]; then
+                E2E_LEAKS+=(--allow "^cgroup .*$AGENT_CGROUP/($AGENT_PODS|$AGENT_UNITS.scope(/hold)?)\$"
+                        --allow "^process .*cringle-hold $AGENT_UNITS.scope")
+        fi
         "$E2E_DIR/leaks" snapshot "$E2E_TMP/leaks" "${E2E_LEAKS[@]}"
 }
 
 leaks_none() {
         E2E_LEAKS+=(--agent "${AGENT_PID:-0}")
         check "$1" "$E2E_DIR/leaks" diff "$E2E_TMP/leaks" --settle $((3 * E2E_PATIENCE)) "${E2E_LEAKS[@]}"
+        if [[ -n $AGENT_UNITS ]]; then
+                check "$1, no unit either" same "$(systemctl list-units --all --plain --no-legend "$AGENT_UNITS-*.scope")" ''
+        fi
 }

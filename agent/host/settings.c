@@ -117,6 +117,7 @@ int settings_gather(const struct config *config, int kind, const struct cringle_
                 char *const *values;
         } others[] = {
                 { CRINGLE_IMAGE, "root", images, NULL },
+                { CRINGLE_CGROUP, "hold", config->programs.hold, NULL },
                 { CRINGLE_NETWORK, "conf_dir", config->cni.conf_dir, NULL },
                 { CRINGLE_NETWORK, "bin_dirs", NULL, config->cni.bin_dirs },
                 { CRINGLE_NETWORK, "cache_dir", config->cni.cache_dir, NULL },
