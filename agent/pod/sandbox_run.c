@@ -468,6 +468,21 @@ static int check(const Cri__RunPodSandboxRequest *request, struct cringle_err *e
         return 0;
 }
 
+/* A parent that is none to this cgroup driver: the kubelet is set to the other one, and this pod says so first. */
+static int check_parent(struct pods *pods, const Cri__RunPodSandboxRequest *request, struct cringle_err *err)
+{
+        const struct host_cgroup *cgroup = &pods->cgroup;
+        const Cri__LinuxPodSandboxConfig *linux = request->config->linux;
+        struct cringle_cgroup_dirs dirs = { .size = sizeof dirs };
+
+        if (!linux || str_empty(linux->cgroup_parent))
+                return 0;
+        if (cgroup->ops->path(cgroup->self, linux->cgroup_parent, "pod", &dirs, err) < 0)
+                return -1;
+        cgroup->ops->free_dirs(&dirs);
+        return 0;
+}
+
 /* A new pod, in the maps; the lock is held. */
 static int begin(struct pods *pods, const Cri__RunPodSandboxRequest *request, struct pod **ret,
                  struct cringle_err *err)
@@ -501,7 +516,7 @@ void pods_run_sandbox(struct pods *pods, const Cri__RunPodSandboxRequest *reques
         struct pod *pod = NULL;
         int r = -1;
 
-        if (check(request, &err) < 0) {
+        if (check(request, &err) < 0 || check_parent(pods, request, &err) < 0) {
                 done(data, NULL, &err);
                 return;
         }

@@ -38,6 +38,10 @@ agent_start
 crictl pull "$E2E_IMAGE" >/dev/null
 leaks_begin
 pod_run web >/dev/null
+if [[ ${E2E_CGROUP_DRIVER-} != systemd ]]; then
+        check "a pod in a systemd slice is refused, with what to change" refused_with 'cgroupDriver of the kubelet to cgroupfs' \
+                pod_run wrong '.linux.cgroup_parent = "/kubepods.slice/kubepods-pod1.slice"'
+fi
 
 id=$(container_run web main 'cat /proc/self/cgroup; exec sleep 1000' '.linux.resources = {memory_limit_in_bytes: 67108864, cpu_quota: 50000,
         cpu_period: 100000, cpu_shares: 512}')

@@ -27,7 +27,7 @@ static int check_component(const char *c, size_t n, struct cringle_err *err)
         if (n > 6 && memcmp(c + n - 6, ".slice", 6) == 0)
                 return err_set(err, CRINGLE_E_INVALID,
                                "cgroup parent: '%.*s' is a systemd slice, but this is the cgroupfs driver: set "
-                               "cgroupDriver of the kubelet to cgroupfs, or use a systemd cgroup plugin",
+                               "cgroupDriver of the kubelet to cgroupfs, or the plugin of section cgroup to cgroup-systemd",
                                (int) n, c);
         return 0;
 }

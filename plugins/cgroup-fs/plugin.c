@@ -23,6 +23,7 @@
 #include "cgroup/stats.h"
 #include "cgroup/tree.h"
 
+#define SYSTEMD "/run/systemd/system"   /* as sd_booted(3) looks */
 #define MOUNTINFO_MAX (16 * 1024 * 1024)
 #define PATIENCE (120 * NSEC_PER_SEC)   /* for callers without a deadline: processes in a hung file system never end */
 
@@ -71,6 +72,9 @@ static int driver_create(const struct cringle_host *host, const struct cringle_p
                 return -1;
         if (trees_find(setting(settings, "mount_point"), mountinfo.data, &d->trees, err) < 0)
                 return -1;
+        if (file_exists(SYSTEMD) && d->trees->n == 1 && d->trees->unified)
+                host->log(host, CRINGLE_INFO, "the cgroups of this machine are systemd's: cgroup-systemd, with cgroupDriver "
+                                              "of the kubelet set to systemd, goes with it better");
 
         *ret_self = steal(&d);
         return 0;
