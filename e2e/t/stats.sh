@@ -24,7 +24,7 @@ limits='.linux.resources = {cpu_period: 100000, cpu_quota: 50000, memory_limit_i
         >"$E2E_TMP/events" 2>&1 &
 listener=$!
 sleep 0.5
-pod_run load '.linux.cgroup_parent = "'"$AGENT_CGROUP"'/pods"' >/dev/null
+pod_run load '.linux.cgroup_parent = "'"$AGENT_PODS"'"' >/dev/null
 burner=$(container_run load burner 'while :; do :; done' "$limits")
 # So little that the busiest machine gives it more.
 miser=$(container_run load miser 'while :; do :; done' '.linux.resources = {cpu_period: 100000, cpu_quota: 1000}')
