@@ -296,8 +296,8 @@ static int serve(struct agent *a, struct cringle_err *err)
                 .max_message = (size_t) c->server.max_message,
                 .max_streams = (uint32_t) c->server.max_streams,
         };
-        struct cri_options cri = { a->pods, a->images, a->host, a->workers, a->pullers, a->loop };
-        struct admin_options admin = { a->pods, a->images, a->host, a->hooks, a->workers, reload, a };
+        struct cri_options cri = { a->pods, a->images, a->host, a->hooks, a->workers, a->pullers, a->loop };
+        struct admin_options admin = { a->pods, a->images, a->host, a->hooks, a->workers, a->loop, reload, a };
         int fd;
 
         if (rpc_server_new(a->loop, &limits, &a->server, err) < 0 || cri_new(&cri, a->server, &a->cri, err) < 0 ||

@@ -13,10 +13,12 @@
 #include "agent/base/json.h"
 #include "agent/base/str.h"
 #include "agent/pod/message.h"
+#include "agent/rpc/stream.h"
 
 struct admin {
         struct admin_options o;
         int64_t started_at;
+        struct audience tracers;        /* of hooks */
 };
 
 /* An answer under construction: rows of one type, each in an allocation of its own. */
@@ -121,6 +123,7 @@ static void add_plugin(void *data, const struct host_info *info)
         p->failures = info->failures;
         p->slowest_nanoseconds = (uint64_t) info->slowest;
         p->slowest_call = text_of(info->slowest_call);
+        p->isolation = text_of(info->isolated ? "process" : "agent");
         rows_add(data, p);
 }
 
@@ -187,6 +190,96 @@ static void list_hooks(struct rpc_call *call, const ProtobufCMessage *request, v
         reply.hooks = (Admin__Hook **) list.rows.list;
         rpc_call_reply(call, &reply.base);
         rows_done(&list.rows);
+}
+
+/* Any thread, under a lock of the engine's. */
+static void trace(void *data, const struct hooks_call *call)
+{
+        struct admin *a = data;
+        Admin__HookCall m = ADMIN__HOOK_CALL__INIT;
+
+        m.ended_at = call->ended_at;
+        m.pod_id = message_text(call->pod_id);
+        m.pod_space = message_text(call->pod_space);
+        m.pod_name = message_text(call->pod_name);
+        m.container_id = message_text(call->container_id);
+        m.container_name = message_text(call->container_name);
+        m.source = message_text(call->source);
+        m.name = message_text(call->name);
+        m.origin = message_text(call->origin);
+        m.stage = message_text(call->stage);
+        m.why = message_text(call->why);
+        m.result = message_text(call->timed_out ? "timed out" : call->error ? "failed" : call->result ? call->result : "ok");
+        m.error = message_text(call->error);
+        m.ignored = call->ignored;
+        m.nanoseconds = (uint64_t) call->nanoseconds;
+        m.n_changes = strv_count((const char *const *) call->changes);
+        m.changes = (char **) call->changes;
+        stream_tell_all(&a->tracers, &m.base);
+}
+
+static void tell_lost(ProtobufCMessage *message, uint64_t n)
+{
+        ((Admin__HookCall *) message)->lost = n;
+}
+
+/* Without anybody who traces the engine prepares nothing. */
+static void tracers_attend(struct audience *tracers, bool somebody)
+{
+        struct admin *a = (struct admin *) (void *) ((char *) tracers - offsetof(struct admin, tracers));
+
+        hooks_trace(a->o.hooks, somebody ? trace : NULL, a);
+}
+
+/* Which calls a client wants; the texts are in the same allocation. */
+struct filter {
+        const char *pod, *hook;         /* "": all */
+};
+
+static struct filter *filter_new(const Admin__TraceHooksRequest *request)
+{
+        size_t pod = strlen(request->pod) + 1, hook = strlen(request->hook) + 1;
+        struct filter *f = malloc(sizeof *f + pod + hook);
+        char *text = (char *) (f + 1);
+
+        if (!f)
+                abort();
+        f->pod = memcpy(text, request->pod, pod);
+        f->hook = memcpy(text + pod, request->hook, hook);
+        return f;
+}
+
+/* @name is "@first@between@second". */
+static bool is_pair(const char *name, const char *first, char between, const char *second)
+{
+        size_t n = strlen(first);
+
+        return strncmp(name, first, n) == 0 && name[n] == between && strcmp(name + n + 1, second) == 0;
+}
+
+static bool wants_call(void *data, const ProtobufCMessage *message)
+{
+        const Admin__HookCall *m = (const Admin__HookCall *) message;
+        const struct filter *f = data;
+
+        if (*f->pod && strcmp(f->pod, m->pod_name) != 0 && !is_pair(f->pod, m->pod_space, '/', m->pod_name) &&
+            !(strlen(f->pod) >= 4 && str_starts(m->pod_id, f->pod)))
+                return false;
+        return !*f->hook || strcmp(f->hook, m->name) == 0 || is_pair(f->hook, m->source, ':', m->name);
+}
+
+static void trace_hooks(struct rpc_call *call, const ProtobufCMessage *request, void *data)
+{
+        Admin__HookCall begun = ADMIN__HOOK_CALL__INIT;
+        struct admin *a = data;
+        struct stream *s;
+
+        if (!is_root(call))
+                return;
+        s = stream_new(a->tracers.loop, call, &admin__hook_call__descriptor);
+        begun.ended_at = clock_realtime();
+        stream_send(s, &begun.base);
+        stream_watch(s, &a->tracers, wants_call, filter_new((const Admin__TraceHooksRequest *) request));
 }
 
 /* An answer to Explain under construction. */
@@ -371,6 +464,7 @@ static const struct rpc_handler handlers[] = {
         { "Reload", reload },
         { "Plugins", list_plugins },
         { "Hooks", list_hooks },
+        { "TraceHooks", trace_hooks },
         { "Explain", explain },
         { "State", tell_state },
         { 0 }
@@ -385,6 +479,7 @@ int admin_new(const struct admin_options *options, struct rpc_server *server, st
                 return err_oom(err);
         a->o = *options;
         a->started_at = clock_realtime();
+        a->tracers = (struct audience) { .loop = options->loop, .lost = tell_lost, .attended = tracers_attend };
         if (rpc_server_add(server, &admin__admin__descriptor, handlers, a, err) < 0)
                 return -1;
 
@@ -394,6 +489,8 @@ int admin_new(const struct admin_options *options, struct rpc_server *server, st
 
 struct admin *admin_free(struct admin *a)
 {
+        if (a)
+                hooks_trace(a->o.hooks, NULL, NULL);
         free(a);
         return NULL;
 }

@@ -1,11 +1,12 @@
 #pragma once
 
 /*
- * The agent's own service: reload, plugins, hooks, state
+ * The agent's own service: reload, plugins, hooks and their calls, state
  *
  * On the same socket as the CRI, but for root alone.
  */
 
+#include "agent/base/loop.h"
 #include "agent/base/own.h"
 #include "agent/host/host.h"
 #include "agent/image/store.h"
@@ -21,6 +22,7 @@ struct admin_options {
         struct host *host;
         struct hooks *hooks;
         struct workers *workers;
+        struct loop *loop;
 
         /* Read the configuration again and apply what can be: changed keys, one a line, into @live and @restart. */
         int (*reload)(void *data, struct buf *live, struct buf *restart, struct cringle_err *err);

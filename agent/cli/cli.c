@@ -2,9 +2,11 @@
  * What the verbs share; see cli.h.
  */
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
 
 #include "agent/base/call.h"
 #include "agent/base/str.h"
@@ -48,6 +50,31 @@ int cli_call(struct cli *c, const ProtobufCServiceDescriptor *service, const cha
                 call = call_within(NULL, timeout);
         call.cancel_fd = c->cancel_fd;
         return rpc_client_call(c->client, service, method, request, &call, ret, err);
+}
+
+int cli_stream(struct cli *c, const ProtobufCServiceDescriptor *service, const char *method,
+               const ProtobufCMessage *request, rpc_message_fn fn, void *data, struct cringle_err *err)
+{
+        struct cringle_call call = CALL_INIT;
+
+        if (!c->client && connect_agent(c, err) < 0)
+                return -1;
+        call.cancel_fd = c->cancel_fd;
+        return rpc_client_stream(c->client, service, method, request, &call, fn, data, err);
+}
+
+int cli_catch_signals(struct cringle_err *err)
+{
+        sigset_t set;
+        int fd;
+
+        sigemptyset(&set);
+        sigaddset(&set, SIGINT);
+        sigaddset(&set, SIGTERM);
+        sigaddset(&set, SIGHUP);
+        sigprocmask(SIG_BLOCK, &set, NULL);
+        fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+        return fd < 0 ? err_sys(err, "signalfd") : fd;
 }
 
 int cli_list_pods(struct cli *c, Cri__ListPodSandboxResponse **ret, struct cringle_err *err)

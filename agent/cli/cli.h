@@ -57,6 +57,16 @@ const struct config *cli_config(struct cli *c, struct cringle_err *err);
 int cli_call(struct cli *c, const ProtobufCServiceDescriptor *service, const char *method,
              const ProtobufCMessage *request, int64_t timeout, ProtobufCMessage **ret, struct cringle_err *err);
 
+/* The same for a method that answers with any number of messages; until it ends, or c->cancel_fd says so (CANCELLED). */
+int cli_stream(struct cli *c, const ProtobufCServiceDescriptor *service, const char *method,
+               const ProtobufCMessage *request, rpc_message_fn fn, void *data, struct cringle_err *err);
+
+/*
+ * From here on SIGINT, SIGTERM and SIGHUP make the fd that this comes to (the caller's) readable, and do nothing else:
+ * for struct cli's cancel_fd.
+ */
+int cli_catch_signals(struct cringle_err *err);
+
 #define cli_runtime(c, method, request, timeout, ret, err)                                              \
         cli_call((c), &cri__runtime_service__descriptor, (method), &(request)->base, (timeout),         \
                  (ProtobufCMessage **) (ret), (err))

@@ -22,7 +22,7 @@ static const struct verb {
 } verbs[] = {
         { "config", verb_config, "check, show, explain or document the configuration" },
         { "exec", verb_exec, "run a command in a container" },
-        { "hooks", verb_hooks, "list hooks, explain what they make of a pod" },
+        { "hooks", verb_hooks, "list hooks, explain what they make of a pod, trace their calls" },
         { "images", verb_images, "list, pull or remove images" },
         { "logs", verb_logs, "print a container's log" },
         { "plugin", verb_plugin, "begin a plugin, or test one" },

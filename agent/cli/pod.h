@@ -17,6 +17,9 @@ int pod_read_manifest(struct cli *c, const char *file, struct manifest_options o
 /* `cringle hooks explain`: what the hooks make of the pod in @file; @spec: only the specifications.  The exit status, or -1. */
 int hooks_explain_file(struct cli *c, const char *file, bool spec, struct cringle_err *err);
 
+/* `cringle hooks trace`: calls of hooks as they happen; @pod and @hook "": all.  The exit status, or -1. */
+int hooks_trace_calls(struct cli *c, const char *pod, const char *hook, bool json, struct cringle_err *err);
+
 /* `cringle pod run`: *m is used, not kept.  The exit status, or -1. */
 int pod_run(struct cli *c, struct manifest *m, bool detach, struct cringle_err *err);
 

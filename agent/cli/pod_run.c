@@ -15,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "agent/base/call.h"
@@ -437,20 +436,6 @@ static int verdict(const struct run *r)
         return 0;
 }
 
-static int catch_signals(struct cringle_err *err)
-{
-        sigset_t set;
-        int fd;
-
-        sigemptyset(&set);
-        sigaddset(&set, SIGINT);
-        sigaddset(&set, SIGTERM);
-        sigaddset(&set, SIGHUP);
-        sigprocmask(SIG_BLOCK, &set, NULL);
-        fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-        return fd < 0 ? err_sys(err, "signalfd") : fd;
-}
-
 static int carry_out(struct run *r, struct cringle_err *err)
 {
         struct cringle_err late = CRINGLE_ERR_INIT;
@@ -485,7 +470,7 @@ static int carry_out(struct run *r, struct cringle_err *err)
 int pod_run(struct cli *c, struct manifest *m, bool detach, struct cringle_err *err)
 {
         struct run r = { .cli = c, .manifest = m, .detach = detach };
-        auto_fd int signals = catch_signals(err);
+        auto_fd int signals = cli_catch_signals(err);
         int result;
 
         if (signals < 0)

@@ -1,5 +1,6 @@
 /*
- * cringle hooks list | explain FILE: the hooks in force, those that are not, and what they make of a pod.
+ * cringle hooks list | explain FILE | trace: the hooks in force, those that are not, what they make of a pod, and
+ * what becomes of their calls.
  */
 
 #include <inttypes.h>
@@ -9,7 +10,7 @@
 #include "agent/base/json.h"
 #include "agent/cli/pod.h"
 
-#define USAGE "hooks list [-o json] | explain FILE [--spec]"
+#define USAGE "hooks list [-o json] | explain FILE [--spec] | trace [--pod POD] [--hook NAME] [-o json]"
 
 /* "12.3us", "1.5s". */
 static const char *duration(uint64_t nanoseconds, char text[static CLI_TEXT_MAX])
@@ -140,6 +141,26 @@ static int list(struct cli *c, bool json, struct cringle_err *err)
         return json ? print_json(reply, err) : print_table(reply, err);
 }
 
+static int trace(struct cli *c, int argc, char **argv, struct cringle_err *err)
+{
+        const char *pod = "", *hook = "";
+        bool json = false;
+
+        for (int i = 0; i < argc; i += 2) {
+                if (i + 1 == argc)
+                        return cli_usage(USAGE);
+                if (strcmp(argv[i], "--pod") == 0)
+                        pod = argv[i + 1];
+                else if (strcmp(argv[i], "--hook") == 0)
+                        hook = argv[i + 1];
+                else if (strcmp(argv[i], "-o") == 0 && strcmp(argv[i + 1], "json") == 0)
+                        json = true;
+                else
+                        return cli_usage(USAGE);
+        }
+        return hooks_trace_calls(c, pod, hook, json, err);
+}
+
 int verb_hooks(struct cli *c, int argc, char **argv, struct cringle_err *err)
 {
         const char *what = argc >= 2 ? argv[1] : "";
@@ -150,5 +171,7 @@ int verb_hooks(struct cli *c, int argc, char **argv, struct cringle_err *err)
                 return list(c, false, err);
         if (argc == 4 && strcmp(what, "list") == 0 && strcmp(argv[2], "-o") == 0 && strcmp(argv[3], "json") == 0)
                 return list(c, true, err);
+        if (argc >= 2 && strcmp(what, "trace") == 0)
+                return trace(c, argc - 2, argv + 2, err);
         return cli_usage(USAGE);
 }

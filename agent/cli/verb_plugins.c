@@ -12,12 +12,12 @@ static int list(const Admin__PluginsResponse *reply, struct cringle_err *err)
 {
         auto_table table = { 0 };
 
-        if (table_row(&table, err, ROW("NAME", "KIND", "STATE", "VERSION", "FROM", "ABOUT")) < 0)
+        if (table_row(&table, err, ROW("NAME", "KIND", "STATE", "RUNS IN", "VERSION", "FROM", "ABOUT")) < 0)
                 return -1;
         for (size_t i = 0; i < reply->n_plugins; i++) {
                 const Admin__Plugin *p = reply->plugins[i];
 
-                if (table_row(&table, err, ROW(p->name, p->kind, p->state, p->version, *p->file ? p->file : "built in",
+                if (table_row(&table, err, ROW(p->name, p->kind, p->state, p->isolation, p->version, *p->file ? p->file : "built in",
                                                *p->message ? p->message : p->help)) < 0)
                         return -1;
         }
@@ -32,8 +32,8 @@ static int inspect(const Admin__PluginsResponse *reply, const char *name, struct
 
                 if (strcmp(p->name, name) != 0)
                         continue;
-                printf("name:      %s\nkind:      %s\nversion:   %s\nfrom:      %s\nstate:     %s\n", p->name, p->kind,
-                       p->version, *p->file ? p->file : "built in", p->state);
+                printf("name:      %s\nkind:      %s\nversion:   %s\nfrom:      %s\nstate:     %s\nruns in:   %s\n",
+                       p->name, p->kind, p->version, *p->file ? p->file : "built in", p->state, p->isolation);
                 if (*p->message)
                         printf("message:   %s\n", p->message);
                 printf("about:     %s\ncalls:     %" PRIu64 "\nfailures:  %" PRIu64 "\n", p->help, p->calls, p->failures);

@@ -9,17 +9,18 @@
 #include "cri.pb-c.h"
 
 #include "agent/cri/service.h"
+#include "agent/rpc/stream.h"
 
 struct cri {
         struct pods *pods;
         struct images *images;
         struct host *host;
+        struct hooks *hooks;
         struct workers *workers;
         struct workers *pullers;
         struct loop *loop;
 
-        struct stream *watching;        /* those told of events; the loop thread's */
-        _Atomic size_t n_watching;
+        struct audience events;         /* those told of what happens to containers */
 };
 
 /* RPC handlers; the names are the methods'. */
@@ -90,11 +91,15 @@ struct cri_job {
         struct cri *cri;
         struct rpc_call *call;          /* a reference, released after work() */
         const ProtobufCMessage *request;        /* lives as long as the call */
-        struct stream *stream;          /* of cri_run_stream() (stream.h); else NULL */
+        struct stream *stream;          /* of cri_run_stream(); else NULL */
 };
 
 void cri_run(struct cri *cri, struct workers *workers, struct rpc_call *call, const ProtobufCMessage *request,
              void (*work)(struct cri_job *job));
+
+/* As cri_run() for a method that answers with a stream of @type: job->stream, which ends with the job. */
+void cri_run_stream(struct cri *cri, struct workers *workers, struct rpc_call *call, const ProtobufCMessage *request,
+                    const ProtobufCMessageDescriptor *type, void (*work)(struct cri_job *job));
 
 /* image.c: a Cri__ListImagesResponse to @fn. */
 int cri_images_list(struct cri *cri, const Cri__ImageFilter *filter, pods_message_fn fn, void *data,

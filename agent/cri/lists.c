@@ -2,12 +2,12 @@
  * Lists as streams, and events
  */
 
-#include "agent/cri/stream.h"
+#include "agent/cri/cri.h"
 
 HANDLER(cri_stream_pod_sandboxes)
 {
         struct cri *cri = data;
-        struct stream *s = stream_new(cri, call, &cri__stream_pod_sandboxes_response__descriptor);
+        struct stream *s = stream_new(cri->loop, call, &cri__stream_pod_sandboxes_response__descriptor);
 
         pods_list_sandboxes(cri->pods, ((const Cri__StreamPodSandboxesRequest *) request)->filter, stream_send_answer, s);
         stream_end(s, NULL);
@@ -16,7 +16,7 @@ HANDLER(cri_stream_pod_sandboxes)
 HANDLER(cri_stream_containers)
 {
         struct cri *cri = data;
-        struct stream *s = stream_new(cri, call, &cri__stream_containers_response__descriptor);
+        struct stream *s = stream_new(cri->loop, call, &cri__stream_containers_response__descriptor);
 
         pods_list_containers(cri->pods, ((const Cri__StreamContainersRequest *) request)->filter, stream_send_answer, s);
         stream_end(s, NULL);
@@ -25,7 +25,7 @@ HANDLER(cri_stream_containers)
 HANDLER(cri_stream_images)
 {
         struct cri *cri = data;
-        struct stream *s = stream_new(cri, call, &cri__stream_images_response__descriptor);
+        struct stream *s = stream_new(cri->loop, call, &cri__stream_images_response__descriptor);
         struct cringle_err err = CRINGLE_ERR_INIT;
         int r = cri_images_list(cri, ((const Cri__StreamImagesRequest *) request)->filter, stream_send_answer, s, &err);
 
@@ -62,5 +62,7 @@ HANDLER(cri_stream_pod_sandbox_stats)
 
 HANDLER(cri_get_container_events)
 {
-        stream_watch(stream_new(data, call, &cri__container_event_response__descriptor));
+        struct cri *cri = data;
+
+        stream_watch(stream_new(cri->loop, call, &cri__container_event_response__descriptor), &cri->events, NULL, NULL);
 }

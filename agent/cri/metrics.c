@@ -2,7 +2,7 @@
  * Metrics
  */
 
-#include "agent/cri/stream.h"
+#include "agent/cri/cri.h"
 
 HANDLER(cri_list_metric_descriptors)
 {

@@ -31,8 +31,26 @@ static void add_plugin(void *data, const struct host_info *info)
                 return;
         if (json_set_string(o, "kind", info->kind, NULL) == 0 &&
             json_set_string(o, "state", info->in_use ? "in use" : "refused", NULL) == 0 &&
+            json_set_string(o, "isolation", info->isolated ? "process" : "agent", NULL) == 0 &&
             (!info->message || json_set_string(o, "message", info->message, NULL) == 0))
                 json_set(plugins, info->name, o, NULL);
+        else
+                json_object_put(o);
+}
+
+/* Those that are not in force say why. */
+static void add_hook(void *data, const struct hooks_info *info)
+{
+        struct json_object *o = json_object_new_object();
+
+        if (!o)
+                return;
+        if (json_set_string(o, "name", info->name, NULL) == 0 && json_set_string(o, "source", info->source, NULL) == 0 &&
+            json_set_string(o, "origin", info->origin, NULL) == 0 &&
+            json_set_string(o, "state", info->error ? "not in force" : "in force", NULL) == 0 &&
+            (!info->error || json_set_string(o, "message", info->error, NULL) == 0) &&
+            (!info->isolation || json_set_string(o, "isolation", info->isolation, NULL) == 0))
+                json_add(data, o, NULL);
         else
                 json_object_put(o);
 }
@@ -48,16 +66,18 @@ static void add_operation(void *data, const char *name, const char *id, const ch
 static char *info_text(struct cri *cri)
 {
         auto_json o = json_object_new_object();
-        struct json_object *plugins, *operations;
+        struct json_object *plugins, *hooks, *operations;
         auto_buf text = BUF_INIT;
 
         if (!o || json_set_string(o, "version", CRINGLE_VERSION, NULL) < 0)
                 return NULL;
         plugins = json_need_object(o, "plugins", NULL);
+        hooks = json_need_array(o, "hooks", NULL);
         operations = json_need_array(o, "operations", NULL);
-        if (!plugins || !operations)
+        if (!plugins || !hooks || !operations)
                 return NULL;
         host_list(cri->host, add_plugin, plugins);
+        hooks_list(cri->hooks, add_hook, hooks);
         pods_operations(cri->pods, add_operation, operations);
         return json_write(o, &text, NULL) < 0 ? NULL : buf_steal(&text);
 }

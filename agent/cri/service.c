@@ -5,7 +5,6 @@
  */
 
 #include "agent/cri/cri.h"
-#include "agent/cri/stream.h"
 
 static const struct rpc_handler runtime[] = {
         { "Version", cri_version },
@@ -71,15 +70,17 @@ int cri_new(const struct cri_options *o, struct rpc_server *server, struct cri *
                 .pods = o->pods,
                 .images = o->images,
                 .host = o->host,
+                .hooks = o->hooks,
                 .workers = o->workers,
                 .pullers = o->pullers,
                 .loop = o->loop,
+                .events = { .loop = o->loop },
         };
         if (rpc_server_add(server, &cri__runtime_service__descriptor, runtime, cri, err) < 0 ||
             rpc_server_add(server, &cri__image_service__descriptor, image, cri, err) < 0)
                 return -1;
 
-        pods_listen(cri->pods, stream_tell_all, cri);
+        pods_listen(cri->pods, stream_tell_all, &cri->events);
         *ret = steal(&cri);
         return 0;
 }
@@ -160,7 +161,7 @@ void cri_run(struct cri *cri, struct workers *workers, struct rpc_call *call, co
 void cri_run_stream(struct cri *cri, struct workers *workers, struct rpc_call *call, const ProtobufCMessage *request,
                     const ProtobufCMessageDescriptor *type, void (*work)(struct cri_job *job))
 {
-        start_run(cri, workers, call, request, stream_new(cri, call, type), work);
+        start_run(cri, workers, call, request, stream_new(cri->loop, call, type), work);
 }
 
 void cri_reply_message(void *data, const ProtobufCMessage *message)

@@ -22,6 +22,7 @@ struct cri_options {
         struct pods *pods;
         struct images *images;
         struct host *host;
+        struct hooks *hooks;
         struct workers *workers;
         struct workers *pullers;        /* for pulls, which take long */
         struct loop *loop;              /* the server's */

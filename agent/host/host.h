@@ -110,6 +110,7 @@ struct host_info {
         const char *help;
         uint16_t major, minor;          /* of its interface */
         bool in_use;
+        bool isolated;                  /* it runs in a process of its own */
         const char *message;            /* why it was refused; NULL when in use */
         const struct cringle_pair *settings;    /* as it got them, secrets replaced; ended by a NULL key */
         const struct cringle_setting *schema;   /* ended by a NULL name; may be NULL */

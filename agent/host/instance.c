@@ -373,6 +373,7 @@ void instance_tell(struct instance *in, void (*fn)(void *data, const struct host
                 .major = in->factory.major,
                 .minor = in->factory.minor,
                 .in_use = in->in_use,
+                .isolated = in->isolated,
                 .message = in->in_use ? NULL : in->message,
                 .schema = in->factory.settings,
                 .calls = in->calls,

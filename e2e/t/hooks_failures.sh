@@ -178,7 +178,7 @@ rogue_end() {
 
 # One that must be there and is not has no events in the list.
 listed() {
-        cringle hooks list | awk -v label="$1" '$1 == label && $2 == "nri" && $3 != "fail" { found = 1 } END { exit !found }'
+        cringle hooks list | awk -v label="$1" '$1 == label && $2 == "nri" && $3 != "-" { found = 1 } END { exit !found }'
 }
 
 unlisted() {

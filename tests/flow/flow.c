@@ -83,7 +83,7 @@ static int open_pods(struct flow *f, const char *boot_id, struct cringle_err *er
 
 static int serve(struct flow *f, struct cringle_err *err)
 {
-        struct cri_options cri = { f->pods, f->images, f->host, f->workers, f->pullers, f->loop };
+        struct cri_options cri = { f->pods, f->images, f->host, f->hooks, f->workers, f->pullers, f->loop };
         int fd;
 
         if (rpc_server_new(f->loop, NULL, &f->server, err) < 0 || cri_new(&cri, f->server, &f->cri, err) < 0)

@@ -2,13 +2,12 @@
  * Streams; see stream.h.
  */
 
+#include <stdlib.h>
 #include <string.h>
 
-#include "agent/cri/stream.h"
+#include "agent/rpc/stream.h"
 
 #define CHUNK (256 * 1024)              /* bytes of items in one message; clients take 4 MiB and more */
-#define WATCH_EVENTS 1024               /* kept for one who does not read */
-#define WATCH_BYTES (8 << 20)
 
 struct item {
         struct item *next;
@@ -17,7 +16,7 @@ struct item {
 };
 
 struct stream {
-        struct cri *cri;
+        struct loop *loop;
         struct rpc_call *call;          /* a reference */
         const ProtobufCMessageDescriptor *type;
         struct item *first, **last;
@@ -27,9 +26,11 @@ struct stream {
         bool ends;                      /* nobody tells it anything any more */
         struct cringle_err err;         /* how it ends; code 0: well */
 
-        bool watches;
-        uint64_t dropped;
-        struct stream *next;            /* of the watching ones */
+        struct audience *audience;      /* NULL: it does not watch */
+        bool (*wants)(void *data, const ProtobufCMessage *message);
+        void *data;
+        uint64_t dropped;               /* and nobody has been told */
+        struct stream *next;            /* of the audience */
 };
 
 static struct item *item_new(const ProtobufCMessage *message)
@@ -56,16 +57,26 @@ static void drop_items(struct stream *s)
         s->n_items = s->n_bytes = 0;
 }
 
-static void stream_free(struct stream *s)
+static void leave_audience(struct stream *s)
 {
-        for (struct stream **at = &s->cri->watching; *at; at = &(*at)->next)
+        struct audience *a = s->audience;
+
+        for (struct stream **at = &a->streams; *at; at = &(*at)->next)
                 if (*at == s) {
                         *at = s->next;
-                        s->cri->n_watching--;
                         break;
                 }
+        if (--a->n == 0 && a->attended)
+                a->attended(a, false);
+}
+
+static void stream_free(struct stream *s)
+{
+        if (s->audience)
+                leave_audience(s);
         drop_items(s);
         rpc_call_unref(s->call);
+        free(s->data);
         free(s);
 }
 
@@ -82,8 +93,29 @@ static void finish(struct stream *s)
         stream_free(s);
 }
 
-/* May free it. */
-static void pump(struct stream *s)
+static void add_item(struct stream *s, struct item *item)
+{
+        *s->last = item;
+        s->last = &item->next;
+        s->n_items++;
+        s->n_bytes += item->n;
+}
+
+/* All that was kept has been read: what was not kept comes next. */
+static void add_lost(struct stream *s)
+{
+        ProtobufCMessage *message = malloc(s->type->sizeof_message);
+
+        if (!message)
+                abort();
+        protobuf_c_message_init(s->type, message);
+        s->audience->lost(message, s->dropped);
+        s->dropped = 0;
+        add_item(s, item_new(message));
+        free(message);
+}
+
+static void send_items(struct stream *s)
 {
         while (s->first && !s->full && !s->gone) {
                 struct item *item = s->first;
@@ -98,9 +130,19 @@ static void pump(struct stream *s)
                 s->full = r == 1;
                 s->gone = r == -1;
         }
+}
+
+/* May free it. */
+static void pump(struct stream *s)
+{
+        send_items(s);
+        if (!s->first && !s->full && !s->gone && s->dropped && s->audience->lost) {
+                add_lost(s);
+                send_items(s);
+        }
         if (s->gone) {
                 drop_items(s);
-                s->ends = s->ends || s->watches;        /* nobody else ends it */
+                s->ends = s->ends || s->audience;       /* nobody else ends it */
         }
         if (s->ends && !s->first)
                 finish(s);
@@ -122,13 +164,13 @@ static void on_cancel(void *data)
         pump(s);
 }
 
-struct stream *stream_new(struct cri *cri, struct rpc_call *call, const ProtobufCMessageDescriptor *type)
+struct stream *stream_new(struct loop *loop, struct rpc_call *call, const ProtobufCMessageDescriptor *type)
 {
         struct stream *s = calloc(1, sizeof *s);
 
         if (!s)
                 abort();
-        *s = (struct stream) { .cri = cri, .call = rpc_call_ref(call), .type = type, .err = CRINGLE_ERR_INIT };
+        *s = (struct stream) { .loop = loop, .call = rpc_call_ref(call), .type = type, .err = CRINGLE_ERR_INIT };
         s->last = &s->first;
         rpc_call_on_drain(call, on_drain, s);
         rpc_call_on_cancel(call, on_cancel, s);
@@ -137,10 +179,7 @@ struct stream *stream_new(struct cri *cri, struct rpc_call *call, const Protobuf
 
 static void put(struct stream *s, struct item *item)
 {
-        *s->last = item;
-        s->last = &item->next;
-        s->n_items++;
-        s->n_bytes += item->n;
+        add_item(s, item);
         pump(s);
 }
 
@@ -175,7 +214,7 @@ static void tell(struct stream *s, struct item *item, const struct cringle_err *
         *t = (struct told) { .stream = s, .item = item, .err = CRINGLE_ERR_INIT };
         if (err)
                 t->err = *err;
-        loop_post(s->cri->loop, take, t);
+        loop_post(s->loop, take, t);
 }
 
 void stream_send(struct stream *s, const ProtobufCMessage *message)
@@ -226,12 +265,16 @@ void stream_send_answer(void *data, const ProtobufCMessage *list)
 
 /* --- those who watch --- */
 
-void stream_watch(struct stream *s)
+void stream_watch(struct stream *s, struct audience *a, bool (*wants)(void *data, const ProtobufCMessage *message),
+                  void *data)
 {
-        s->watches = true;
-        s->next = s->cri->watching;
-        s->cri->watching = s;
-        s->cri->n_watching++;
+        s->audience = a;
+        s->wants = wants;
+        s->data = data;
+        s->next = a->streams;
+        a->streams = s;
+        if (a->n++ == 0 && a->attended)
+                a->attended(a, true);
         pump(s);
 }
 
@@ -239,8 +282,10 @@ static void watch(struct stream *s, const struct item *item)
 {
         struct item *copy;
 
-        if (s->ends || s->n_items >= WATCH_EVENTS || s->n_bytes + item->n > WATCH_BYTES) {
+        if (s->dropped || s->n_items >= WATCH_EVENTS || s->n_bytes + item->n > WATCH_BYTES) {
                 s->dropped++;
+                if (s->audience->lost)
+                        return;
                 s->ends = true;
                 err_set(&s->err, CRINGLE_E_EXHAUSTED, "events were not read in time: %llu were dropped",
                         (unsigned long long) s->dropped);
@@ -257,33 +302,39 @@ static void watch(struct stream *s, const struct item *item)
 }
 
 struct news {
-        struct cri *cri;
+        struct audience *audience;
         struct item *item;
 };
 
 static void take_news(void *data)
 {
         struct news *news = data;
+        ProtobufCMessage *message = NULL;       /* for those who choose */
         struct stream *next;
 
-        for (struct stream *s = news->cri->watching; s; s = next) {
+        for (struct stream *s = news->audience->streams; s; s = next) {
                 next = s->next;
-                watch(s, news->item);
+                if (s->wants && !message)
+                        message = protobuf_c_message_unpack(s->type, NULL, news->item->n, news->item->bytes);
+                if (!s->wants || (message && s->wants(s->data, message)))
+                        watch(s, news->item);
         }
+        if (message)
+                protobuf_c_message_free_unpacked(message, NULL);
         free(news->item);
         free(news);
 }
 
 void stream_tell_all(void *data, const ProtobufCMessage *message)
 {
-        struct cri *cri = data;
+        struct audience *a = data;
         struct news *news;
 
-        if (!cri->n_watching)
+        if (!a->n)
                 return;
         news = malloc(sizeof *news);
         if (!news)
                 abort();
-        *news = (struct news) { .cri = cri, .item = item_new(message) };
-        loop_post(cri->loop, take_news, news);
+        *news = (struct news) { .audience = a, .item = item_new(message) };
+        loop_post(a->loop, take_news, news);
 }
