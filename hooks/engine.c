@@ -374,7 +374,7 @@ static char **args_of_bundle(const char *bundle)
         auto_free char *path = str_printf(NULL, "%s/config.json", bundle);
         auto_json spec = NULL;
 
-        return path && json_read(path, SPEC_MAX, &spec, NULL) == 0 ? args_of(spec) : NULL;
+        return path && json_read_bytes(path, SPEC_MAX, &spec, NULL) == 0 ? args_of(spec) : NULL;
 }
 
 void hooks_call_subject(struct hooks_call *call, const struct hooks_subject *s)

@@ -60,15 +60,25 @@ int json_parse_bytes(const char *text, size_t n, struct json_object **ret, struc
         return parse(text, n, 0, ret, err);
 }
 
-int json_read(const char *path, size_t max, struct json_object **ret, struct cringle_err *err)
+static int read_file(const char *path, size_t max, int flags, struct json_object **ret, struct cringle_err *err)
 {
         auto_buf b = BUF_INIT;
 
         if (file_read(path, max, &b, err) < 0)
                 return -1;
-        if (json_parse(b.data, b.len, ret, err) < 0)
+        if (parse(b.data, b.len, flags, ret, err) < 0)
                 return err_wrap(err, "%s", path);
         return 0;
+}
+
+int json_read(const char *path, size_t max, struct json_object **ret, struct cringle_err *err)
+{
+        return read_file(path, max, JSON_TOKENER_VALIDATE_UTF8, ret, err);
+}
+
+int json_read_bytes(const char *path, size_t max, struct json_object **ret, struct cringle_err *err)
+{
+        return read_file(path, max, 0, ret, err);
 }
 
 int json_write(struct json_object *o, struct buf *ret, struct cringle_err *err)

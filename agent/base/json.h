@@ -28,6 +28,7 @@ int json_parse(const char *text, size_t n, struct json_object **ret, struct crin
 /* As json_parse(), but strings may be any bytes: a config.json of ours holds environment values as they came. */
 int json_parse_bytes(const char *text, size_t n, struct json_object **ret, struct cringle_err *err);
 int json_read(const char *path, size_t max, struct json_object **ret, struct cringle_err *err);
+int json_read_bytes(const char *path, size_t max, struct json_object **ret, struct cringle_err *err);
 
 /* Compact, without escaped slashes.  Appends. */
 int json_write(struct json_object *o, struct buf *ret, struct cringle_err *err);

@@ -22,7 +22,7 @@ int sock_connect(const char *path, int type, struct cringle_err *err);
 /* Who is at the other end. */
 int sock_peer(int fd, uid_t *ret_uid, pid_t *ret_pid, struct cringle_err *err);
 
-#define SOCK_FDS_MAX 16
+#define SOCK_FDS_MAX 40
 
 /* One message with up to SOCK_FDS_MAX fds (borrowed).  Blocks on a blocking fd. */
 int sock_send(int fd, const void *data, size_t n, const int *fds, size_t n_fds, struct cringle_err *err);

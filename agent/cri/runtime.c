@@ -113,10 +113,12 @@ static void tell_status(struct cri_job *job)
 
         if (executor.ops->features(executor.self, &known, &why) == 0)
                 can.recursive_read_only_mounts = known.recursive_readonly != 0;
+        can.user_namespaces = pods_have_user_ns(job->cri->pods);
         handler.features = &can;                /* the default handler has the empty name */
         reply.n_runtime_handlers = 1;
         reply.runtime_handlers = handlers;
         features.supplemental_groups_policy = true;
+        features.user_namespaces_host_network = can.user_namespaces;
         features.mount_options = true;
         reply.features = &features;
 

@@ -73,6 +73,8 @@ TIMED(image, view_mount, err,
 TIMED(image, sweep, err,
       PARAMS(const char *const *chain_ids, const char *const *ids, struct cringle_err *err), ARGS(chain_ids, ids, err))
 
+TIMED(image, id_maps, err, PARAMS(int user_ns_fd, struct cringle_err *err), ARGS(user_ns_fd, err))
+
 static void image_layer_abort(void *self, const char *chain_id, struct cringle_layer *layer)
 {
         struct instance *in = self;
@@ -99,6 +101,7 @@ static const struct cringle_image_ops image_timed = {
         .rootfs_usage = image_rootfs_usage,
         .view_mount = image_view_mount,
         .sweep = image_sweep,
+        .id_maps = image_id_maps,
 };
 
 static const struct kind_member image_members[] = {
@@ -106,7 +109,8 @@ static const struct kind_member image_members[] = {
         MEMBER(image, layer_begin),     MEMBER(image, layer_commit),   MEMBER(image, layer_abort),
         MEMBER(image, layer_remove),    MEMBER(image, layer_usage),    MEMBER(image, rootfs_prepare),
         MEMBER(image, rootfs_mount),    MEMBER(image, rootfs_remove),  MEMBER(image, rootfs_usage),
-        MEMBER(image, view_mount),      MEMBER(image, sweep),          END,
+        MEMBER(image, view_mount),      MEMBER(image, sweep),          OPTIONAL(image, id_maps),
+        END,
 };
 
 /* cgroup */

@@ -850,30 +850,37 @@ struct images *images_free(struct images *images)
 
 /* --- root file systems --- */
 
-static struct cringle_rootfs_options options_of(const struct image *image)
+static struct cringle_rootfs_options options_of(const struct image *image, const struct cringle_user_ns *user_ns)
 {
         static const char *const none[] = { NULL };
 
         return (struct cringle_rootfs_options) {
                 .size = sizeof(struct cringle_rootfs_options),
                 .chain_ids = image->chain_ids ? (const char *const *) image->chain_ids : none,
+                .user_ns = user_ns,
         };
 }
 
-int images_rootfs_prepare(struct images *images, const struct image *image, const char *container_id,
-                          struct cringle_err *err)
+int images_id_maps(struct images *images, int user_ns_fd, struct cringle_err *err)
 {
-        struct cringle_rootfs_options options = options_of(image);
+        if (!images->ops->id_maps)
+                return err_set(err, CRINGLE_E_UNIMPLEMENTED, "the image backend does not map ids");
+        return images->ops->id_maps(images->self, user_ns_fd, err);
+}
+
+int images_rootfs_prepare(struct images *images, const struct image *image, const char *container_id,
+                          const struct cringle_user_ns *user_ns, struct cringle_err *err)
+{
+        struct cringle_rootfs_options options = options_of(image, user_ns);
 
         return images->ops->rootfs_prepare(images->self, container_id, &options, err);
 }
 
-int images_rootfs_mount(struct images *images, const struct image *image, const char *container_id, bool readonly,
-                        int *ret_fd, struct cringle_err *err)
+int images_rootfs_mount(struct images *images, const struct image *image, const char *container_id,
+                        const struct cringle_user_ns *user_ns, int *ret_fd, struct cringle_err *err)
 {
-        struct cringle_rootfs_options options = options_of(image);
+        struct cringle_rootfs_options options = options_of(image, user_ns);
 
-        options.readonly = readonly;
         return images->ops->rootfs_mount(images->self, container_id, &options, ret_fd, err);
 }
 
@@ -894,9 +901,10 @@ int images_rootfs_usage(struct images *images, const char *container_id, uint64_
         return 0;
 }
 
-int images_view(struct images *images, const struct image *image, int *ret_fd, struct cringle_err *err)
+int images_view(struct images *images, const struct image *image, const struct cringle_user_ns *user_ns, int *ret_fd,
+                struct cringle_err *err)
 {
-        struct cringle_rootfs_options options = options_of(image);
+        struct cringle_rootfs_options options = options_of(image, user_ns);
 
         options.readonly = 1;
         return images->ops->view_mount(images->self, &options, ret_fd, err);

@@ -2,6 +2,7 @@
  * System calls and small things around them; see kernel.h.
  */
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -108,11 +109,10 @@ int kernel_dev_null(struct cringle_err *err)
 
 void kernel_close_others(const int *keep, size_t n)
 {
-        int sorted[16];
+        int sorted[KERNEL_KEEP_MAX];
         unsigned from = 3;
 
-        if (n > 16)
-                n = 16;
+        assert(n <= KERNEL_KEEP_MAX);
         for (size_t i = 0; i < n; i++) {
                 size_t at = i;
 

@@ -41,7 +41,8 @@ int kernel_proc_write(int proc_fd, const char *path, const char *text, struct cr
 /* An O_PATH fd of the host's /dev/null, verified by type and number. */
 int kernel_dev_null(struct cringle_err *err);
 
-/* Close every fd above 2 but the @n (at most 16) at @keep. */
+/* Close every fd above 2 but the @n at @keep. */
+#define KERNEL_KEEP_MAX 48
 void kernel_close_others(const int *keep, size_t n);
 
 /* All signals to default, none blocked. */

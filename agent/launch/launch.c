@@ -293,10 +293,6 @@ static int enter_namespaces(struct worker *w, struct cringle_err *err)
                         continue;
                 if (setns(w->join[i], (int) namespace_order[i]) < 0)
                         return err_sys(err, "join the %s namespace", kernel_ns_name(namespace_order[i]));
-                if (namespace_order[i] != CLONE_NEWUSER)
-                        continue;
-                if (setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
-                        return err_sys(err, "become root of the user namespace");
         }
         /* A mount namespace's root is not its processes' root when the agent itself lives in a chroot. */
         if (w->root >= 0 && (fchdir(w->root) < 0 || chroot(".") < 0))
@@ -304,7 +300,50 @@ static int enter_namespaces(struct worker *w, struct cringle_err *err)
         w->root = fd_close(w->root);
         if (make && unshare((int) make) < 0)
                 return err_sys(err, "make namespaces");
+        if (!w->request->join && rootfs_find_place(&w->rootfs, err) < 0)
+                return -1;
+        /* Until here we are root to the host's directories, by id though no longer by capability. */
+        if (w->join[index_of(CLONE_NEWUSER)] >= 0 &&
+            (setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0))
+                return err_sys(err, "become root of the user namespace");
         return set_time_offsets(w, err);
+}
+
+/* What @uid of the process is on the host; -1: nothing that we know. */
+static int64_t outside(const struct worker *w, uint32_t uid)
+{
+        struct rec_cursor at = w->request->plan, body;
+
+        if (w->join[index_of(CLONE_NEWUSER)] < 0)
+                return uid;
+        while (rec_find(&at, PLAN_ID_MAP, &body)) {
+                uint32_t kind = rec_get_u32(&body), inside = rec_get_u32(&body), outside = rec_get_u32(&body);
+                uint32_t length = rec_get_u32(&body);
+
+                if (!body.bad && kind == PLAN_UID && uid >= inside && uid - inside < length)
+                        return (int64_t) outside + (uid - inside);
+        }
+        return -1;
+}
+
+/*
+ * So that a process without privileges may open /dev/stdout again.  Before a user namespace is entered, in
+ * which the pipes would be nobody's.
+ */
+static void own_pipes(const struct worker *w)
+{
+        struct rec_cursor body;
+        struct stat st;
+        int64_t uid;
+
+        if (!w->request->own_stdio || !rec_first(w->request->plan, PLAN_USER, &body))
+                return;
+        uid = outside(w, rec_get_u32(&body));
+        if (uid < 0)
+                return;
+        for (int i = 0; i < 3; i++)
+                if (fstat(w->stdio[i], &st) == 0 && S_ISFIFO(st.st_mode))
+                        (void) !fchown(w->stdio[i], (uid_t) uid, (gid_t) -1);
 }
 
 /* The process: a child of our parent's, first in the namespace it was asked to be first in. */
@@ -424,10 +463,11 @@ static int work(struct worker *w, struct cringle_err *err)
         if (w->proc < 0 || plan_namespaces(w, err) < 0 || make_user_namespace(w, err) < 0)
                 return -1;
         if (!request->join &&
-            rootfs_open(&w->rootfs, request->plan, request->rootfs_fd, w->join[index_of(CLONE_NEWUSER)], err) < 0)
+            rootfs_open(&w->rootfs, request, w->join[index_of(CLONE_NEWUSER)], err) < 0)
                 return -1;
         if (request->join && rec_first(request->plan, PLAN_TTY, &body))
                 host_ptmx = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
+        own_pipes(w);
         if (enter_namespaces(w, err) < 0 || bear_process(w, err) < 0)
                 return -1;
         return request->join ? make_exec(w, host_ptmx, err) : make_container(w, err);
@@ -440,7 +480,7 @@ static void worker_main(const struct launch_request *request, int fd, int proces
                 .request = request, .fd = fd, .process_fd = process_fd, .proc = -1, .root = -1, .rootfs = ROOTFS_INIT,
         };
         struct cringle_err err = CRINGLE_ERR_INIT;
-        int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC), keep[8];
+        int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC), keep[8 + LAUNCH_BROUGHT_MAX];
         size_t n = 0;
 
         for (size_t i = 0; i < N_NAMESPACES; i++)
@@ -451,6 +491,8 @@ static void worker_main(const struct launch_request *request, int fd, int proces
         keep[n++] = null_fd;
         if (request->rootfs_fd >= 0)
                 keep[n++] = request->rootfs_fd;
+        for (size_t i = 0; i < request->n_brought; i++)
+                keep[n++] = request->brought[i];
         for (int i = 0; i < 3; i++) {
                 w.stdio[i] = request->stdio[i] >= 0 ? request->stdio[i] : null_fd;
                 if (request->stdio[i] >= 0)
@@ -475,6 +517,9 @@ int launch_start(const struct launch_request *request, struct launch *ret, struc
         auto_fd int mine = -1, its = -1, process_mine = -1, process_its = -1, cgroup = -1;
         pid_t pid;
 
+        if (request->n_brought > LAUNCH_BROUGHT_MAX)
+                return err_set(err, CRINGLE_E_EXHAUSTED, "%zu mounts were brought, at most %d are taken", request->n_brought,
+                               LAUNCH_BROUGHT_MAX);
         if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, worker) < 0)
                 return err_sys(err, "make a socket pair");
         mine = worker[0];

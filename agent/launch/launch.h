@@ -41,10 +41,14 @@
 #include "agent/base/err.h"
 #include "agent/wire/plan.h"
 
+#define LAUNCH_BROUGHT_MAX 32
+
 /* All borrowed for launch_start(). */
 struct launch_request {
         struct rec_cursor plan;                 /* from plan_open() */
         int rootfs_fd;                          /* detached mount for PLAN_ROOT, or -1 */
+        const int *brought;                     /* detached mounts for PLAN_MOUNT_BROUGHT */
+        size_t n_brought;                       /* at most LAUNCH_BROUGHT_MAX */
         int stdio[3];                           /* -1: /dev/null; not looked at with PLAN_TTY */
         bool own_stdio;                         /* give pipes in stdio to the process's user */
         pid_t share_pid;                        /* join the PID namespace of this process; 0: by the plan */

@@ -119,16 +119,6 @@ static int take_terminal(int tty, uint32_t uid, struct cringle_err *err)
         return 0;
 }
 
-/* So that a process without privileges may open /dev/stdout again.  EINVAL: the id means nothing in this namespace. */
-static void own_pipes(uint32_t uid)
-{
-        struct stat st;
-
-        for (int i = 0; i < 3; i++)
-                if (fstat(i, &st) == 0 && S_ISFIFO(st.st_mode))
-                        (void) !fchown(i, uid, (gid_t) -1);
-}
-
 /* getcwd() begins with "(unreachable)" for a directory that is not below our root. */
 static int verify_cwd(const char *wanted, struct cringle_err *err)
 {
@@ -337,8 +327,6 @@ static int prepare(const struct launch_request *request, const struct identity *
                 return err_sys(err, "set the I/O priority");
         if (tty >= 0 && take_terminal(tty, id->uid, err) < 0)
                 return -1;
-        if (tty < 0 && request->own_stdio)
-                own_pipes(id->uid);
         if (!request->join &&
             hook_run_all(request->plan, PLAN_START_CONTAINER, "created", getpid(), fd, err) < 0)
                 return -1;

@@ -27,7 +27,7 @@
 struct mount {
         const char *destination, *source, *type;
         const char **data;
-        uint32_t flags, propagation;
+        uint32_t flags, propagation, brought;
         uint64_t set, clear, rec_set, rec_clear;
 };
 
@@ -50,6 +50,8 @@ static int read_mount(struct rec_cursor body, struct mount *ret, struct cringle_
         ret->rec_set = rec_get_u64(&body);
         ret->rec_clear = rec_get_u64(&body);
         ret->propagation = rec_get_u32(&body);
+        if (ret->flags & PLAN_MOUNT_BROUGHT)
+                ret->brought = rec_get_u32(&body);
         return body.bad ? err_set(err, CRINGLE_E_INVALID, "a mount of the plan is damaged") : 0;
 }
 
@@ -65,6 +67,7 @@ void rootfs_done(struct rootfs *r)
         sources_done(r->mounts, r->n_mounts);
         sources_done(r->devices, r->n_devices);
         fd_close(r->root);
+        fd_close(r->place);
         fd_close(r->host_ptmx);
         fd_close(r->masks);
         *r = (struct rootfs) ROOTFS_INIT;
@@ -72,15 +75,10 @@ void rootfs_done(struct rootfs *r)
 
 /* --- on the host ---------------------------------------------------------------- */
 
-static int set_attributes(int fd, uint64_t set, uint64_t clear, uint64_t propagation, int user_ns, bool recursive,
-                          const char *what, struct cringle_err *err)
+static int set_attributes(int fd, uint64_t set, uint64_t clear, uint64_t propagation, bool recursive, const char *what,
+                          struct cringle_err *err)
 {
-        struct mount_attr attr = {
-                .attr_set = set | (user_ns >= 0 ? MOUNT_ATTR_IDMAP : 0),
-                .attr_clr = clear,
-                .propagation = propagation,
-                .userns_fd = (uint64_t) (user_ns >= 0 ? user_ns : 0),
-        };
+        struct mount_attr attr = { .attr_set = set, .attr_clr = clear, .propagation = propagation };
 
         /* The kernel wants all bits of the access time cleared when one of them is set. */
         if (set & MOUNT_ATTR__ATIME)
@@ -92,23 +90,56 @@ static int set_attributes(int fd, uint64_t set, uint64_t clear, uint64_t propaga
         return 0;
 }
 
-static int open_bind(const struct mount *m, int user_ns, struct rootfs_source *ret, struct cringle_err *err)
+/* The kernel says EINVAL of file systems that cannot do it, EPERM of mounts whose ids are mapped already. */
+static int map_ids(int fd, const struct mount *m, int user_ns, struct cringle_err *err)
+{
+        bool deep = m->flags & PLAN_MOUNT_IDMAP_RECURSIVE;
+        struct mount_attr attr = { .attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t) user_ns };
+
+        if (user_ns < 0)
+                return err_set(err, CRINGLE_E_INVALID, "map ids of %s: there is no user namespace", m->source);
+        if (mount_setattr(fd, "", AT_EMPTY_PATH | (deep ? AT_RECURSIVE : 0), &attr, sizeof attr) == 0)
+                return 0;
+        if (errno == EINVAL)
+                return err_set(err, CRINGLE_E_PRECONDITION, "the file system of %s%s does not map ids", m->source,
+                               deep ? ", or one mounted in it," : "");
+        return err_sys(err, "map ids of %s", m->source);
+}
+
+/* What is to be mounted, detached. */
+static int open_source(const struct mount *m, const struct launch_request *request, struct cringle_err *err)
 {
         bool deep = m->flags & PLAN_MOUNT_RECURSIVE;
+        int fd;
+
+        if (!(m->flags & PLAN_MOUNT_BROUGHT))
+                fd = open_tree(AT_FDCWD, m->source, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (deep ? AT_RECURSIVE : 0));
+        else if (m->brought < request->n_brought)
+                fd = fcntl(request->brought[m->brought], F_DUPFD_CLOEXEC, 3);
+        else
+                return err_set(err, CRINGLE_E_INVALID, "mount %s on %s: it was not brought", m->source, m->destination);
+        return fd < 0 ? err_sys(err, "mount %s on %s", m->source, m->destination) : fd;
+}
+
+static int open_bind(const struct mount *m, const struct launch_request *request, int user_ns, struct rootfs_source *ret,
+                     struct cringle_err *err)
+{
         bool mapped = m->flags & PLAN_MOUNT_IDMAP;
-        auto_fd int fd = open_tree(AT_FDCWD, m->source, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (deep ? AT_RECURSIVE : 0));
+        auto_fd int fd = open_source(m, request, err);
         struct statfs fs;
         struct stat st;
 
-        if (fd < 0 || fstat(fd, &st) < 0)
+        if (fd < 0)
+                return -1;
+        if (fstat(fd, &st) < 0)
                 return err_sys(err, "mount %s on %s", m->source, m->destination);
         /* Only a real procfs may stand where processes look for one. */
         if (strcmp(m->destination, "/proc") == 0 && (fstatfs(fd, &fs) < 0 || fs.f_type != PROC_SUPER_MAGIC))
                 return err_set(err, CRINGLE_E_INVALID, "mount %s on /proc: it is no procfs", m->source);
-        if (set_attributes(fd, m->set, m->clear, 0, mapped ? user_ns : -1,
-                           m->flags & PLAN_MOUNT_IDMAP_RECURSIVE, m->destination, err) < 0 ||
-            set_attributes(fd, m->rec_set, m->rec_clear, 0, -1, true, m->destination, err) < 0 ||
-            set_attributes(fd, 0, 0, m->propagation & ~(uint32_t) MS_REC, -1, m->propagation & MS_REC, m->destination,
+        if ((mapped && map_ids(fd, m, user_ns, err) < 0) ||
+            set_attributes(fd, m->set, m->clear, 0, false, m->destination, err) < 0 ||
+            set_attributes(fd, m->rec_set, m->rec_clear, 0, true, m->destination, err) < 0 ||
+            set_attributes(fd, 0, 0, m->propagation & ~(uint32_t) MS_REC, m->propagation & MS_REC, m->destination,
                            err) < 0)
                 return -1;
 
@@ -136,7 +167,7 @@ static struct rootfs_source *make_sources(struct rec_cursor plan, uint16_t tag, 
         return list;
 }
 
-static int open_mounts(struct rootfs *r, int user_ns, struct cringle_err *err)
+static int open_mounts(struct rootfs *r, const struct launch_request *request, int user_ns, struct cringle_err *err)
 {
         struct rec_cursor at = r->plan, body;
 
@@ -148,7 +179,7 @@ static int open_mounts(struct rootfs *r, int user_ns, struct cringle_err *err)
 
                 if (read_mount(body, &m, err) < 0)
                         return -1;
-                if (m.flags & PLAN_MOUNT_BIND && open_bind(&m, user_ns, &r->mounts[i], err) < 0)
+                if (m.flags & PLAN_MOUNT_BIND && open_bind(&m, request, user_ns, &r->mounts[i], err) < 0)
                         return -1;
         }
         return 0;
@@ -185,9 +216,9 @@ static int open_devices(struct rootfs *r, struct cringle_err *err)
         return 0;
 }
 
-int rootfs_open(struct rootfs *r, struct rec_cursor plan, int rootfs_fd, int user_ns, struct cringle_err *err)
+int rootfs_open(struct rootfs *r, const struct launch_request *request, int user_ns, struct cringle_err *err)
 {
-        struct rec_cursor body;
+        struct rec_cursor plan = request->plan, body;
         const char *path;
         uint32_t by_fd;
 
@@ -196,15 +227,15 @@ int rootfs_open(struct rootfs *r, struct rec_cursor plan, int rootfs_fd, int use
                 return err_set(err, CRINGLE_E_INVALID, "the plan has no root");
         path = rec_get_str(&body);
         by_fd = rec_get_u32(&body);
-        if (by_fd && rootfs_fd < 0)
+        if (by_fd && request->rootfs_fd < 0)
                 return err_set(err, CRINGLE_E_INVALID, "the plan wants its root as a mount, but none was brought");
-        r->root = by_fd ? fcntl(rootfs_fd, F_DUPFD_CLOEXEC, 3)
+        r->root = by_fd ? fcntl(request->rootfs_fd, F_DUPFD_CLOEXEC, 3)
                         : open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
         if (r->root < 0)
                 return err_sys(err, "open the root %s", path);
         if (rec_first(plan, PLAN_TTY, &body))
                 r->host_ptmx = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
-        if (open_mounts(r, user_ns, err) < 0)
+        if (open_mounts(r, request, user_ns, err) < 0)
                 return -1;
         return user_ns >= 0 ? open_devices(r, err) : 0;
 }
@@ -276,7 +307,7 @@ static int make_fs(const struct mount *m, struct cringle_err *err)
         fd = fsmount(fs, FSMOUNT_CLOEXEC, (unsigned) m->set);
         if (fd < 0)
                 return fs_fail(fs, m, "mount it", err);
-        if (set_attributes(fd, 0, 0, m->propagation & ~(uint32_t) MS_REC, -1, m->propagation & MS_REC, m->destination,
+        if (set_attributes(fd, 0, 0, m->propagation & ~(uint32_t) MS_REC, m->propagation & MS_REC, m->destination,
                            err) < 0)
                 return -1;
         return steal_fd(&fd);
@@ -359,7 +390,7 @@ static int do_remount(struct rootfs *r, struct rec_cursor body, struct cringle_e
         uint64_t set = rec_get_u64(&body);
         auto_fd int fd = path_open(r->root, path, O_PATH, 0, err);
 
-        if (fd < 0 || set_attributes(fd, set, 0, 0, -1, false, path, err) < 0)
+        if (fd < 0 || set_attributes(fd, set, 0, 0, false, path, err) < 0)
                 return -1;
         return 0;
 }
@@ -516,9 +547,20 @@ static int bind_console(struct rootfs *r, int slave, struct cringle_err *err)
         return attach(tree, at, "/dev/console", err);
 }
 
+int rootfs_find_place(struct rootfs *r, struct cringle_err *err)
+{
+        struct rec_cursor body;
+        const char *path;
+
+        if (!rec_first(r->plan, PLAN_ROOT, &body))
+                return err_set(err, CRINGLE_E_INVALID, "the plan has no root");
+        path = rec_get_str(&body);
+        r->place = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        return r->place < 0 ? err_sys(err, "open %s", path) : 0;
+}
+
 static int attach_root(struct rootfs *r, struct cringle_err *err)
 {
-        auto_fd int at = -1;
         struct rec_cursor body;
         const char *path;
 
@@ -528,12 +570,9 @@ static int attach_root(struct rootfs *r, struct cringle_err *err)
         /* Slave, so that what the host unmounts goes away here too, and nothing done here shows there. */
         if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
                 return err_sys(err, "part the mounts from the host's");
-        if (set_attributes(r->root, 0, 0, MS_PRIVATE, -1, true, path, err) < 0)
+        if (set_attributes(r->root, 0, 0, MS_PRIVATE, true, path, err) < 0)
                 return -1;
-        at = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        if (at < 0)
-                return err_sys(err, "open %s", path);
-        return attach(r->root, at, path, err);
+        return attach(r->root, r->place, path, err);
 }
 
 /* The working directory exists, when it can be made: chdir() will say what is wrong with it. */
@@ -619,7 +658,7 @@ static int do_readonly(struct rootfs *r, const char *path, struct cringle_err *e
         tree = open_tree(at, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
         if (tree < 0)
                 return err_sys(err, "make %s read-only", path);
-        if (set_attributes(tree, MOUNT_ATTR_RDONLY, 0, 0, -1, true, path, err) < 0)
+        if (set_attributes(tree, MOUNT_ATTR_RDONLY, 0, 0, true, path, err) < 0)
                 return -1;
         return attach(tree, at, path, err);
 }
@@ -661,7 +700,7 @@ int rootfs_finish(struct rootfs *r, struct cringle_err *err)
         rec_get_u32(&body);
         readonly = rec_get_u32(&body);
         propagation = rec_get_u32(&body);
-        if (readonly && set_attributes(r->root, MOUNT_ATTR_RDONLY, 0, 0, -1, false, "/", err) < 0)
+        if (readonly && set_attributes(r->root, MOUNT_ATTR_RDONLY, 0, 0, false, "/", err) < 0)
                 return -1;
         if (enter_root(r, err) < 0)
                 return -1;

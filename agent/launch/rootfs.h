@@ -22,6 +22,7 @@ struct rootfs_source {
 struct rootfs {
         struct rec_cursor plan;
         int root;                       /* the root's mount, detached until rootfs_build() */
+        int place;                      /* where it will be mounted */
         struct rootfs_source *mounts;   /* one per PLAN_MOUNT */
         size_t n_mounts;
         struct rootfs_source *devices;  /* one per PLAN_DEVICE; only with a user namespace */
@@ -30,12 +31,15 @@ struct rootfs {
         int masks;                      /* the empty directory that masks, once it is mounted; -1 */
 };
 
-#define ROOTFS_INIT { .root = -1, .host_ptmx = -1, .masks = -1 }
+#define ROOTFS_INIT { .root = -1, .place = -1, .host_ptmx = -1, .masks = -1 }
 
 void rootfs_done(struct rootfs *r);
 
-/* @rootfs_fd (borrowed) or -1; @user_ns: of the container, -1: the host's. */
-int rootfs_open(struct rootfs *r, struct rec_cursor plan, int rootfs_fd, int user_ns, struct cringle_err *err);
+/* @user_ns: of the container, -1: the host's. */
+int rootfs_open(struct rootfs *r, const struct launch_request *request, int user_ns, struct cringle_err *err);
+
+/* In the mount namespace the root will be in: find its place there, while we can still walk to it. */
+int rootfs_find_place(struct rootfs *r, struct cringle_err *err);
 
 /*
  * A procfs shows the PID namespace of the process that makes it: in the container's

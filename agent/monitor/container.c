@@ -502,10 +502,10 @@ static int find_pid_namespace(struct container *c, struct rec_cursor fields, pid
 }
 
 static int begin_launch(struct container *c, struct rec_cursor fields, uint32_t flags, int rootfs_fd,
-                        struct cringle_err *err)
+                        const int *brought, size_t n_brought, struct cringle_err *err)
 {
         struct launch_request request = {
-                .plan = c->plan, .rootfs_fd = rootfs_fd, .stdio = { -1, -1, -1 }, .own_stdio = true,
+                .plan = c->plan, .rootfs_fd = rootfs_fd, .brought = brought, .n_brought = n_brought, .stdio = { -1, -1, -1 }, .own_stdio = true,
                 .die_with_parent = true, .cgroup_unified = c->unified, .cgroup_v1 = (const char *const *) c->v1,
         };
         struct rec_cursor body;
@@ -541,7 +541,8 @@ static int set_up(struct container *c, struct rec_cursor fields, const int *fds,
         uint32_t flags = rec_first(fields, WIRE_FLAGS, &body) ? rec_get_u32(&body) : 0;
         const char *log_path = rec_first(fields, WIRE_LOG_PATH, &body) ? rec_get_str(&body) : NULL;
         int64_t max_line = rec_first(fields, WIRE_LOG_MAX_LINE, &body) ? (int64_t) rec_get_u64(&body) : 0;
-        size_t want = flags & WIRE_HAS_ROOTFS ? 2 : 1;
+        size_t brought = rec_first(fields, WIRE_BROUGHT, &body) ? rec_get_u32(&body) : 0;
+        size_t ours = flags & WIRE_HAS_ROOTFS ? 2 : 1, want = ours + brought;
 
         io_init(&c->io, &c->log);
         c->io.stdin_once = flags & WIRE_STDIN_ONCE;
@@ -550,7 +551,7 @@ static int set_up(struct container *c, struct rec_cursor fields, const int *fds,
         if (plan_map(fds[0], &c->plan_data, &c->plan_n, &c->plan, err) < 0 || read_cgroups(c, err) < 0 ||
             log_open(&c->log, log_path, max_line, err) < 0)
                 return -1;
-        return begin_launch(c, fields, flags, want == 2 ? fds[1] : -1, err);
+        return begin_launch(c, fields, flags, ours == 2 ? fds[1] : -1, fds + ours, brought, err);
 }
 
 int container_create(struct rec_cursor fields, const int *fds, size_t n_fds, struct container **ret,

@@ -25,7 +25,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "agent/base/netns.h"
+#include "agent/base/ns.h"
 #include "agent/base/own.h"
 #include "agent/base/str.h"
 #include "agent/launch/kernel.h"
@@ -77,7 +77,10 @@ static int set_up(struct rec_cursor fields, uint32_t namespaces, int proc, struc
         return 0;
 }
 
-/* Nothing of the host is left behind /proc/1/root of the pod's containers. */
+/*
+ * Nothing of the host is left behind /proc/1/root of the pod's containers.  The new root is mounted on the old one,
+ * since that is the one place to which we can walk also in a user namespace.
+ */
 static int shut_away(struct cringle_err *err)
 {
         struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
@@ -90,7 +93,7 @@ static int shut_away(struct cringle_err *err)
                 return err_sys(err, "make the init's root");
         root = fsmount(fs, FSMOUNT_CLOEXEC,
                        MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
-        if (root < 0 || move_mount(root, "", AT_FDCWD, monitor.run_dir, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+        if (root < 0 || move_mount(root, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0)
                 return err_sys(err, "mount the init's root");
         if (fchdir(root) < 0 || kernel_pivot_root(".", ".") < 0 || umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
                 return err_sys(err, "enter the init's root");

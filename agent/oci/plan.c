@@ -212,12 +212,18 @@ static int add_time_offsets(struct compile *c)
         return there < 0 ? -1 : 0;
 }
 
+static int add_id_maps(struct compile *c)
+{
+        return each(c, c->linux_, "uidMappings", add_uid_map) < 0 || each(c, c->linux_, "gidMappings", add_gid_map) < 0
+                       ? -1
+                       : 0;
+}
+
 static int add_namespaces(struct compile *c)
 {
         if (!has_namespace(c, "mount"))
                 return err_set(c->err, CRINGLE_E_INVALID, "linux.namespaces: a container needs a mount namespace of its own");
-        if (each(c, c->linux_, "namespaces", add_namespace) < 0 || each(c, c->linux_, "uidMappings", add_uid_map) < 0 ||
-            each(c, c->linux_, "gidMappings", add_gid_map) < 0)
+        if (each(c, c->linux_, "namespaces", add_namespace) < 0 || add_id_maps(c) < 0)
                 return -1;
         return add_time_offsets(c);
 }
@@ -314,7 +320,7 @@ static const struct {
 
 struct mount_options {
         uint64_t set, clear, rec_set, rec_clear;
-        uint32_t flags, propagation;
+        uint32_t flags, propagation, brought;
         char **data;
 };
 
@@ -388,6 +394,8 @@ static void put_mount(struct compile *c, const char *destination, const char *so
         rec_put_u64(&c->w, o->rec_set);
         rec_put_u64(&c->w, o->rec_clear);
         rec_put_u32(&c->w, o->propagation);
+        if (o->flags & PLAN_MOUNT_BROUGHT)
+                rec_put_u32(&c->w, o->brought);
         rec_end(&c->w);
 }
 
@@ -529,6 +537,11 @@ static int add_mount(struct compile *c, struct json_object *at)
                         return -1;
                 source = from_bundle;
         }
+        for (uint32_t i = 0; c->options->brought && c->options->brought[i]; i++)
+                if (strcmp(c->options->brought[i], source) == 0) {
+                        o.flags |= PLAN_MOUNT_BROUGHT;
+                        o.brought = i;
+                }
         put_mount(c, destination, source, "bind", &o);
         return 0;
 }
@@ -1151,7 +1164,7 @@ int plan_compile_exec(struct json_object *spec, const char *const *argv, bool tt
         if (prepare(&c, spec, &options, ret, err) < 0)
                 return -1;
         c.caller_decides_tty = true;
-        if (add_process(&c, argv) < 0)
+        if (add_id_maps(&c) < 0 || add_process(&c, argv) < 0)
                 return err_wrap(err, "config.json");
         return rec_finish(&c.w);
 }
@@ -1165,7 +1178,7 @@ int plan_compile_process(struct json_object *spec, struct json_object *process, 
         if (prepare(&c, spec, &options, ret, err) < 0)
                 return -1;
         c.process = process;
-        if (refuse_unknown_wishes(&c) < 0 || add_process(&c, NULL) < 0)
+        if (refuse_unknown_wishes(&c) < 0 || add_id_maps(&c) < 0 || add_process(&c, NULL) < 0)
                 return err_wrap(err, "process");
         return rec_finish(&c.w);
 }

@@ -20,6 +20,7 @@ struct plan_options {
         const char *cgroup_unified;     /* v2 directory to join, or NULL */
         const char *const *cgroup_v1;   /* v1 directories to join, ended by NULL; or NULL */
         bool rootfs_fd;                 /* the root filesystem comes as a detached mount */
+        const char *const *brought;     /* sources for which detached mounts come, ended by NULL; or NULL */
         bool tty;                       /* also when process.terminal does not ask for it */
 };
 

@@ -80,6 +80,12 @@ struct spec_input {
         /* Host files that become mounts; NULL: no such mount.  shm NULL: a tmpfs of its own. */
         const char *resolv_conf, *hosts, *hostname_file, *shm;
 
+        /*
+         * An image that the container's nth mount asks for stands in the specification as a bind of
+         * <images>/<n>; whoever launches brings it.  NULL: there are none.
+         */
+        const char *images;
+
         /* Pins to join; NULL: the host's namespace. */
         const char *net_ns, *ipc_ns, *uts_ns, *user_ns;
 
@@ -116,7 +122,7 @@ int spec_input_probe(struct spec_input *in, struct cringle_err *err);
  * log; a list of the caller's, NULL when there is nothing to say.
  *
  * CRINGLE_E_INVALID: a request that cannot be honoured safely; CRINGLE_E_NOT_FOUND:
- * a host path, device or profile is missing; CRINGLE_E_UNIMPLEMENTED: image mounts.
+ * a host path, device or profile is missing; CRINGLE_E_UNIMPLEMENTED: an image as a mount, without `images`.
  */
 int spec_build(const struct spec_input *in, struct json_object **ret, char ***ret_warnings, struct cringle_err *err);
 
@@ -127,6 +133,9 @@ int spec_build(const struct spec_input *in, struct json_object **ret, char ***re
  */
 int spec_user_string(const Cri__ContainerConfig *container, const struct image_config *image, char **ret,
                      struct cringle_err *err);
+
+/* Whether a mount is of an image, not of something of the host's. */
+bool spec_is_image_mount(const Cri__Mount *m);
 
 /*
  * The pod's user namespace: 1 with its two maps, 0 when it has none.

@@ -211,10 +211,24 @@ static int propagation_of(struct spec_builder *b, const Cri__Mount *m, const cha
         }
 }
 
+static int add_mount_options(const Cri__Mount *m, char ***options, struct cringle_err *err)
+{
+        static const char *const may[] = { "noexec", "nodev", "nosuid", NULL };
+
+        for (size_t i = 0; i < m->n_mount_options; i++) {
+                if (!strv_has(may, m->mount_options[i]))
+                        return err_set(err, CRINGLE_E_INVALID, "mount option '%.64s' is not supported",
+                                       m->mount_options[i]);
+                if (!strv_has((const char *const *) *options, m->mount_options[i]) &&
+                    strv_add(options, m->mount_options[i], err) < 0)
+                        return -1;
+        }
+        return 0;
+}
+
 static int options_of(struct spec_builder *b, const Cri__Mount *m, const char *source, char ***ret,
                       struct cringle_err *err)
 {
-        static const char *const may[] = { "noexec", "nodev", "nosuid", NULL };
         auto_strv options = NULL;
         const char *propagation;
 
@@ -224,17 +238,9 @@ static int options_of(struct spec_builder *b, const Cri__Mount *m, const char *s
 
         if (m->recursive_read_only && (!m->readonly || m->propagation != CRI__MOUNT_PROPAGATION__PROPAGATION_PRIVATE))
                 return err_set(err, CRINGLE_E_INVALID, "recursive_read_only needs readonly and private propagation");
-        if (strv_add(&options, m->recursive_read_only ? "rro" : m->readonly ? "ro" : "rw", err) < 0)
+        if (strv_add(&options, m->recursive_read_only ? "rro" : m->readonly ? "ro" : "rw", err) < 0 ||
+            add_mount_options(m, &options, err) < 0)
                 return -1;
-
-        for (size_t i = 0; i < m->n_mount_options; i++) {
-                if (!strv_has(may, m->mount_options[i]))
-                        return err_set(err, CRINGLE_E_INVALID, "mount option '%.64s' is not supported",
-                                       m->mount_options[i]);
-                if (!strv_has((const char *const *) options, m->mount_options[i]) &&
-                    strv_add(&options, m->mount_options[i], err) < 0)
-                        return -1;
-        }
         if (m->n_uidmappings && strv_add(&options, "ridmap", err) < 0)
                 return -1;
         *ret = steal(&options);
@@ -270,18 +276,48 @@ static int need_root_propagation(struct spec_builder *b, const Cri__Mount *m, st
         return *have ? 0 : json_set_string(b->linux_part, "rootfsPropagation", "rslave", err);
 }
 
-static int add_requested(struct spec_builder *b, struct places *p, const Cri__Mount *m, struct cringle_err *err)
+bool spec_is_image_mount(const Cri__Mount *m)
 {
+        return m->image && !str_empty(m->image->image);
+}
+
+/* An image, as a place for the launch to put it.  Its ids are mapped, where they are, by whoever brings it. */
+static int add_image(struct spec_builder *b, struct places *p, size_t nth, struct cringle_err *err)
+{
+        const Cri__Mount *m = b->in->container->mounts[nth];
+        auto_free char *destination = NULL, *source = NULL;
+        auto_strv options = strv_copy(OPTIONS("bind", "rprivate", "ro", "nosuid", "nodev"), err);
+
+        if (!options)
+                return -1;
+        if (!b->in->images)
+                return err_set(err, CRINGLE_E_UNIMPLEMENTED, "the executor takes no images as volumes");
+        if (!str_empty(m->host_path))
+                return err_set(err, CRINGLE_E_INVALID, "a mount of an image and of a host_path");
+        if (!m->readonly)
+                return err_set(err, CRINGLE_E_INVALID, "an image can only be mounted readonly");
+        if (m->propagation != CRI__MOUNT_PROPAGATION__PROPAGATION_PRIVATE)
+                return err_set(err, CRINGLE_E_INVALID, "an image cannot be mounted with propagation");
+        source = str_printf(err, "%s/%zu", b->in->images, nth);
+        if (!source || spec_clean_path("container_path", m->container_path, &destination, err) < 0 ||
+            check_destination(destination, source, err) < 0 || add_mount_options(m, &options, err) < 0)
+                return -1;
+        return places_add(p, destination, "bind", source, (const char *const *) options, NULL, err);
+}
+
+static int add_requested(struct spec_builder *b, struct places *p, size_t nth, struct cringle_err *err)
+{
+        const Cri__Mount *m = b->in->container->mounts[nth];
         auto_free char *destination = NULL, *asked = NULL, *source = NULL;
         auto_strv options = NULL;
         struct json_object *mount;
 
-        if (m->image && !str_empty(m->image->image))
-                return err_set(err, CRINGLE_E_UNIMPLEMENTED, "images as volumes are not supported yet");
-        if (!str_empty(m->image_sub_path))
+        if (!spec_is_image_mount(m) && !str_empty(m->image_sub_path))
                 return err_set(err, CRINGLE_E_INVALID, "image_sub_path without an image");
         if ((m->n_uidmappings || m->n_gidmappings) && (!b->in->user_ns || !m->n_uidmappings || !m->n_gidmappings))
                 return err_set(err, CRINGLE_E_INVALID, "id maps need a user namespace, and users and groups both");
+        if (spec_is_image_mount(m))
+                return add_image(b, p, nth, err);
 
         if (spec_clean_path("container_path", m->container_path, &destination, err) < 0 ||
             spec_clean_path("host_path", m->host_path, &asked, err) < 0 ||
@@ -333,7 +369,7 @@ static int collect(struct spec_builder *b, struct places *p, struct cringle_err 
         if (!list || add_system(b, p, err) < 0 || add_files(b, p, err) < 0)
                 return -1;
         for (size_t i = 0; i < b->in->container->n_mounts; i++)
-                if (add_requested(b, p, b->in->container->mounts[i], err) < 0)
+                if (add_requested(b, p, i, err) < 0)
                         return err_wrap(err, "%s", b->in->container->mounts[i]->container_path);
 
         sort(p);

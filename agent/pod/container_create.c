@@ -46,7 +46,7 @@ static int hold_image(struct task *t, void *object, const struct cringle_call *c
         struct container *c = object;
         struct making *m = task_extra(t);
 
-        if (images_hold(c->pods->images, c->image->id, c->id, err) < 0)
+        if (images_hold(c->pods->images, c->image->id, c->id, err) < 0 || container_hold_volumes(c, err) < 0)
                 return -1;
         return image_config_parse(c->image->config, strlen(c->image->config), &m->image, err);
 }
@@ -63,10 +63,16 @@ static int prepare_rootfs(struct task *t, void *object, const struct cringle_cal
 {
         struct container *c = object;
         auto_free char *rootfs = str_printf(err, "%s/rootfs", c->bundle);
+        struct cringle_user_ns user_ns = { .fd = -1 };
+        int r;
 
         if (!rootfs || file_make_dirs(rootfs, 0700, err) < 0)
                 return -1;
-        return images_rootfs_prepare(c->pods->images, c->image, c->id, err);
+        r = pod_user_ns(c->pod, &user_ns, err);
+        if (r >= 0)
+                r = images_rootfs_prepare(c->pods->images, c->image, c->id, r ? &user_ns : NULL, err);
+        fd_close(user_ns.fd);
+        return r;
 }
 
 int container_remove_files(struct container *c, struct cringle_err *err)
@@ -124,7 +130,7 @@ int container_look_up_user(struct container *c, const struct image_config *image
         if (*ret)
                 return 0;
 
-        if (images_view(pods->images, c->image, &view, err) < 0)
+        if (images_view(pods->images, c->image, NULL, &view, err) < 0)
                 return -1;
         if (lookup_user(pods->pull_program, view, who, call, ret, err) < 0)
                 return -1;
@@ -156,17 +162,21 @@ static struct container *pid_target(const struct container *c)
         return target;
 }
 
+#define N_PINS 5
+
 /* Pins that the pod really has, or would have if it were @imagined; NULL: the node's namespace. */
-static int fill_namespaces(const struct pod *pod, bool imagined, struct spec_input *in, char *paths[4],
+static int fill_namespaces(const struct pod *pod, bool imagined, struct spec_input *in, char *paths[static N_PINS],
                            struct cringle_err *err)
 {
-        static const char *const names[4] = { "net", "ipc", "uts", "pid" };
-        const char **fields[4] = { &in->net_ns, &in->ipc_ns, &in->uts_ns, &in->pid_ns };
+        static const char *const names[N_PINS] = { "net", "ipc", "uts", "pid", "user" };
+        const char **fields[N_PINS] = { &in->net_ns, &in->ipc_ns, &in->uts_ns, &in->pid_ns, &in->user_ns };
         const Cri__NamespaceOption *o = pod_namespaces(pod);
-        const bool wanted[4] = { o->network != CRI__NAMESPACE_MODE__NODE, o->ipc != CRI__NAMESPACE_MODE__NODE,
-                                 o->network != CRI__NAMESPACE_MODE__NODE, o->pid == CRI__NAMESPACE_MODE__POD };
+        struct cringle_id_map uids, gids;
+        const bool wanted[N_PINS] = { o->network != CRI__NAMESPACE_MODE__NODE, o->ipc != CRI__NAMESPACE_MODE__NODE,
+                                      o->network != CRI__NAMESPACE_MODE__NODE, o->pid == CRI__NAMESPACE_MODE__POD,
+                                      spec_id_maps(pod->request->config, &uids, &gids, NULL) == 1 };
 
-        for (int i = 0; i < 4; i++) {
+        for (int i = 0; i < N_PINS; i++) {
                 paths[i] = str_printf(err, "%s/ns/%s", pod->run_dir, names[i]);
                 if (!paths[i])
                         return -1;
@@ -186,12 +196,12 @@ int container_build_spec(struct container *c, const struct image_config *image, 
         struct cringle_cgroup_dirs dirs = { .size = sizeof dirs };
         auto_free char *resolv_conf = pod_file(pod, "resolv.conf", err), *hosts = pod_file(pod, "hosts", err);
         auto_free char *hostname = pod_file(pod, "hostname", err), *shm = pod_file(pod, "shm", err);
-        auto_free char *host_name = NULL;
+        auto_free char *images = str_printf(err, "%s/images", c->bundle), *host_name = NULL;
         auto_strv warnings = NULL;
-        char *pins[4] = { NULL };
+        char *pins[N_PINS] = { NULL };
         int r = -1;
 
-        if (!resolv_conf || !hosts || !hostname || !shm || fill_namespaces(pod, rehearsal, &in, pins, err) < 0)
+        if (!resolv_conf || !hosts || !hostname || !shm || !images || fill_namespaces(pod, rehearsal, &in, pins, err) < 0)
                 goto end;
         if (pods->cgroup.ops->path(pods->cgroup.self, pod_cgroup_parent(pod), c->id, &dirs, err) < 0)
                 goto end;
@@ -211,6 +221,7 @@ int container_build_spec(struct container *c, const struct image_config *image, 
         in.hosts = hosts;
         in.hostname_file = hostname;
         in.shm = pod_namespaces(pod)->ipc == CRI__NAMESPACE_MODE__NODE ? "/dev/shm" : shm;
+        in.images = pods->can.brought_mounts ? images : NULL;
         in.cgroups_path = dirs.oci_path;
         in.seccomp_default = pods->seccomp_profile;
 
@@ -223,7 +234,7 @@ int container_build_spec(struct container *c, const struct image_config *image, 
 
 end:
         pods->cgroup.ops->free_dirs(&dirs);
-        for (int i = 0; i < 4; i++)
+        for (int i = 0; i < N_PINS; i++)
                 free(pins[i]);
         return r;
 }
@@ -295,6 +306,75 @@ static int make_log_dir(const struct container *c, struct cringle_err *err)
         return dir ? file_make_dirs(dir, 0755, err) : err_oom(err);
 }
 
+int container_hold_volumes(struct container *c, struct cringle_err *err)
+{
+        for (size_t i = 0; i < c->status->n_mounts; i++)
+                if (spec_is_image_mount(c->status->mounts[i]) &&
+                    images_hold(c->pods->images, c->status->mounts[i]->image->image_ref, c->id, err) < 0)
+                        return -1;
+        return 0;
+}
+
+/* The mounts that the monitor is handed; gone when it has them. */
+struct handed {
+        struct cringle_user_ns user_ns;
+        bool mapped;
+        int rootfs;
+        struct cringle_brought_mount images[CRINGLE_BROUGHT_MAX];
+        char *sources[CRINGLE_BROUGHT_MAX];
+        size_t n;
+};
+
+static void handed_done(struct handed *h)
+{
+        for (size_t i = 0; i < h->n; i++) {
+                fd_close(h->images[i].fd);
+                free(h->sources[i]);
+        }
+        fd_close(h->rootfs);
+        fd_close(h->user_ns.fd);
+}
+
+static int open_image(struct container *c, size_t nth, struct handed *h, struct cringle_err *err)
+{
+        const Cri__Mount *m = c->status->mounts[nth];
+        const struct cringle_user_ns *user_ns = h->mapped ? &h->user_ns : NULL;
+        auto_of(image) image = images_get(c->pods->images, m->image->image_ref);
+        auto_free char *source = str_printf(err, "%s/images/%zu", c->bundle, nth);
+        int fd = -1, r;
+
+        if (!source)
+                return -1;
+        if (!image)
+                return err_set(err, CRINGLE_E_NOT_FOUND, "no image '%.200s'", m->image->image);
+        if (h->n == CRINGLE_BROUGHT_MAX)
+                return err_set(err, CRINGLE_E_EXHAUSTED, "more than %d mounts of images", CRINGLE_BROUGHT_MAX);
+        r = str_empty(m->image_sub_path)
+                    ? images_view(c->pods->images, image, user_ns, &fd, err)
+                    : images_view_part(c->pods->images, image, m->image_sub_path, user_ns, &fd, err);
+        if (r < 0)
+                return -1;
+        h->sources[h->n] = steal(&source);
+        h->images[h->n] = (struct cringle_brought_mount) { h->sources[h->n], fd };
+        h->n++;
+        return 0;
+}
+
+static int open_handed(struct container *c, struct handed *h, struct cringle_err *err)
+{
+        int r = pod_user_ns(c->pod, &h->user_ns, err);
+
+        if (r < 0)
+                return -1;
+        h->mapped = r == 1;
+        if (images_rootfs_mount(c->pods->images, c->image, c->id, h->mapped ? &h->user_ns : NULL, &h->rootfs, err) < 0)
+                return -1;
+        for (size_t i = 0; i < c->status->n_mounts; i++)
+                if (spec_is_image_mount(c->status->mounts[i]) && open_image(c, i, h, err) < 0)
+                        return err_wrap(err, "%s", c->status->mounts[i]->container_path);
+        return 0;
+}
+
 static int create_process(struct task *t, void *object, const struct cringle_call *call, struct cringle_err *err)
 {
         struct container *c = object;
@@ -303,8 +383,8 @@ static int create_process(struct task *t, void *object, const struct cringle_cal
         const Cri__ContainerConfig *config = c->request->config;
         struct container *target = pid_target(c);
         struct cringle_container_state state = { .size = sizeof state };
+        struct handed handed = { .rootfs = -1, .user_ns.fd = -1 };
         auto_buf text = BUF_INIT;
-        auto_fd int rootfs = -1;
         struct cringle_container_launch launch = {
                 .size = sizeof launch,
                 .pod = c->pod->id,
@@ -318,14 +398,18 @@ static int create_process(struct task *t, void *object, const struct cringle_cal
                 .cgroup_unified = m->dirs.unified,
                 .cgroup_v1 = (const char *const *) m->dirs.v1,
                 .share_pid_with = target ? target->id : NULL,
+                .mounts = handed.images,
         };
+        int r = -1;
 
-        if (write_bundle(c, m->spec, &text, err) < 0 || make_log_dir(c, err) < 0 ||
-            images_rootfs_mount(pods->images, c->image, c->id, false, &rootfs, err) < 0)
-                return -1;
-        launch.config = text.data;
-        launch.rootfs_fd = rootfs;
-        if (pods->executor.ops->create(pods->executor.self, call, &launch, &state, err) < 0)
+        if (write_bundle(c, m->spec, &text, err) == 0 && make_log_dir(c, err) == 0 && open_handed(c, &handed, err) == 0) {
+                launch.config = text.data;
+                launch.rootfs_fd = handed.rootfs;
+                launch.n_mounts = handed.n;
+                r = pods->executor.ops->create(pods->executor.self, call, &launch, &state, err);
+        }
+        handed_done(&handed);
+        if (r < 0)
                 return -1;
 
         pthread_mutex_lock(&pods->tasks.lock);
@@ -463,6 +547,24 @@ static int check(const Cri__CreateContainerRequest *request, struct cringle_err 
         return 0;
 }
 
+/* Which images its mounts are of: from here on the very same, whatever becomes of their names. */
+static int find_volumes(struct container *c, struct cringle_err *err)
+{
+        for (size_t i = 0; i < c->status->n_mounts; i++) {
+                Cri__Mount *m = c->status->mounts[i];
+                auto_of(image) image = NULL;
+
+                if (!spec_is_image_mount(m))
+                        continue;
+                image = images_find(c->pods->images, m->image->image);
+                if (!image)
+                        return err_set(err, CRINGLE_E_NOT_FOUND, "%s: no image '%.200s'", m->container_path, m->image->image);
+                if (message_set(&m->image->image_ref, image->id, err) < 0)
+                        return -1;
+        }
+        return 0;
+}
+
 /* A new container, in the maps; the lock is held. */
 static int begin(struct pod *pod, const Cri__CreateContainerRequest *request, struct container **ret,
                  struct cringle_err *err)
@@ -484,7 +586,7 @@ static int begin(struct pod *pod, const Cri__CreateContainerRequest *request, st
                 return -1;
         }
         if (message_set(&c->status->image_id, image->id, err) < 0 || message_set(&c->status->image_ref, image->id, err) < 0 ||
-            container_enter(c, err) < 0) {
+            find_volumes(c, err) < 0 || container_enter(c, err) < 0) {
                 container_unref(c);
                 return -1;
         }
@@ -516,6 +618,9 @@ void pods_create_container(struct pods *pods, const Cri__CreateContainerRequest 
                 err_set(&err, CRINGLE_E_PRECONDITION, "pod sandbox %.12s is not ready", pod->id);
                 goto end;
         }
+
+        if (user_ns_check_container(pod, request->config, &err) < 0)
+                goto end;
 
         key = str_printf(&err, "%s/%s/%u", pod->id, request->config->metadata->name, request->config->metadata->attempt);
         c = key ? map_get(&pods->container_names, key) : NULL;

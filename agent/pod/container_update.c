@@ -145,7 +145,7 @@ static int write_config(struct container *c, const Cri__LinuxContainerResources 
         auto_json spec = NULL;
         auto_buf text = BUF_INIT;
 
-        if (!path || json_read(path, CONFIG_MAX, &spec, err) < 0 || spec_set_resources(spec, update, err) < 0 ||
+        if (!path || json_read_bytes(path, CONFIG_MAX, &spec, err) < 0 || spec_set_resources(spec, update, err) < 0 ||
             (pids != CRINGLE_UNSET && write_pids(spec, pids, err) < 0) || json_write(spec, &text, err) < 0)
                 return -1;
         return file_replace(path, text.data, text.len, 0600, false, err);

@@ -6,6 +6,7 @@
  */
 
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/base/file.h"
 #include "agent/base/str.h"
@@ -81,11 +82,18 @@ static int make_hosts(const struct pod *pod, struct buf *b, struct cringle_err *
         return 0;
 }
 
+/* They belong to the root of the pod: containers may write them. */
 static int put(const struct pod *pod, const char *name, const struct buf *b, struct cringle_err *err)
 {
         auto_free char *path = pod_file(pod, name, err);
+        struct cringle_id_map uids = { 0 }, gids = { 0 };
 
-        return path ? file_replace(path, b->data ? b->data : "", b->len, 0644, false, err) : -1;
+        if (!path || file_replace(path, b->data ? b->data : "", b->len, 0644, false, err) < 0 ||
+            spec_id_maps(pod->request->config, &uids, &gids, err) < 0)
+                return -1;
+        if (lchown(path, uids.outside, gids.outside) < 0)
+                return err_sys(err, "change owner of %s", path);
+        return 0;
 }
 
 int pod_write_files(const struct pod *pod, struct cringle_err *err)

@@ -47,6 +47,8 @@ struct pods {
         struct map container_names;     /* container key -> struct container */
         struct map execs;               /* exec id -> struct exec */
         struct map users;               /* image id + user string -> struct oci_user */
+        struct cringle_executor_features can;   /* what the executor said at start */
+        struct cringle_err no_user_ns;  /* why pods cannot have any; CRINGLE_OK: they can.  Set at start */
         struct sampler *sampler;
         pods_message_fn event_fn;       /* NULL: nobody listens */
         void *event_data;
@@ -223,6 +225,9 @@ bool container_set_lost(struct container *c, const char *message);
 /* Store an end, tell hooks and whoever waits for it. */
 void container_ended(struct container *c);
 
+/* container_create.c: the images of its mounts stay as long as it is there; idempotent. */
+int container_hold_volumes(struct container *c, struct cringle_err *err);
+
 /* container_stop.c: nothing is to wake it any more; no loop runs. */
 void container_stop_timer(struct container *c);
 
@@ -241,6 +246,15 @@ void execs_lost(struct pods *pods, const char *pod);    /* the lock is held */
 /* files.c: resolv.conf, hosts, hostname of a pod. */
 int pod_write_files(const struct pod *pod, struct cringle_err *err);
 char *pod_file(const struct pod *pod, const char *name, struct cringle_err *err);       /* <run_dir>/<name> */
+
+/*
+ * userns.c.  The checks are of requests: that the node can give what is asked for, and that a container
+ * asks for its pod's.  pod_user_ns(): 1 and *ret, whose fd is the caller's; 0: the pod has the node's.
+ */
+void user_ns_probe(struct pods *pods);
+int user_ns_check(const struct pods *pods, const Cri__PodSandboxConfig *config, struct cringle_err *err);
+int user_ns_check_container(const struct pod *pod, const Cri__ContainerConfig *config, struct cringle_err *err);
+int pod_user_ns(const struct pod *pod, struct cringle_user_ns *ret, struct cringle_err *err);
 
 /* restore.c */
 int pods_restore(struct pods *pods, struct cringle_err *err);

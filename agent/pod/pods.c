@@ -470,6 +470,10 @@ int pods_new(const struct pods_options *o, struct pods **ret, struct cringle_err
 
         if (streaming_new(pods, config, &pods->streaming, err) < 0)
                 return -1;
+        pods->can.size = sizeof pods->can;
+        if (pods->executor.ops->features(pods->executor.self, &pods->can, err) < 0)
+                return err_wrap(err, "features of the executor");
+        user_ns_probe(pods);
         pods->executor.ops->listen(pods->executor.self, container_event, pods);
         if (make_homes(pods, err) < 0)
                 return -1;

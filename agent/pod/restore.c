@@ -104,7 +104,7 @@ static int load_container(void *data, const struct stored *row, struct cringle_e
                 container_unref(c);
                 return -1;
         }
-        if (images_hold(pods->images, row->image, c->id, &why) < 0)
+        if (images_hold(pods->images, row->image, c->id, &why) < 0 || container_hold_volumes(c, &why) < 0)
                 log_warning("container %.12s: %s", c->id, why.text);
         return 0;
 }

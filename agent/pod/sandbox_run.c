@@ -61,13 +61,18 @@ static int remove_dirs(void *object, const struct cringle_call *call, struct cri
 static int mount_shm(struct task *t, void *object, const struct cringle_call *call, struct cringle_err *err)
 {
         struct pod *pod = object;
-        auto_free char *path = pod_file(pod, "shm", err);
+        auto_free char *path = pod_file(pod, "shm", err), *options = NULL;
+        struct cringle_id_map uids = { 0 }, gids = { 0 };
 
         if (pod_namespaces(pod)->ipc == CRI__NAMESPACE_MODE__NODE)
                 return 0;
-        if (!path || file_make_dirs(path, 0700, err) < 0)
+        if (!path || file_make_dirs(path, 0700, err) < 0 ||
+            spec_id_maps(pod->request->config, &uids, &gids, err) < 0)
                 return -1;
-        if (mount("shm", path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, SHM_OPTIONS) < 0)
+        options = str_printf(err, SHM_OPTIONS ",uid=%u,gid=%u", uids.outside, gids.outside);
+        if (!options)
+                return -1;
+        if (mount("shm", path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options) < 0)
                 return err_sys(err, "mount %s", path);
         return 0;
 }
@@ -150,11 +155,13 @@ static int open_pod(struct pod *pod, int adopt, const struct cringle_cgroup_dirs
         size_t n = linux ? linux->n_sysctls : 0;
         auto_free struct cringle_pair *sysctls = calloc(n + 1, sizeof *sysctls);
         auto_free const char **join = join_list(dirs);
+        struct cringle_id_map uids, gids;
+        int mapped = spec_id_maps(config, &uids, &gids, err);
         struct cringle_pod_launch launch = {
                 .size = sizeof launch,
                 .id = pod->id,
                 .run_dir = pod->run_dir,
-                .namespaces = wanted_namespaces(pod),
+                .namespaces = wanted_namespaces(pod) | (mapped == 1 ? CRINGLE_NS_USER : 0),
                 .hostname = str_empty(config->hostname) ? NULL : config->hostname,
                 .sysctls = sysctls,
                 .cgroup_dirs = join,
@@ -162,6 +169,13 @@ static int open_pod(struct pod *pod, int adopt, const struct cringle_cgroup_dirs
 
         if (!sysctls || !join)
                 return err_oom(err);
+        if (mapped < 0)
+                return -1;
+        if (mapped == 1) {
+                launch.uids = &uids;
+                launch.gids = &gids;
+                launch.n_uids = launch.n_gids = 1;
+        }
         for (size_t i = 0; i < n; i++)
                 sysctls[i] = (struct cringle_pair) { linux->sysctls[i]->key, linux->sysctls[i]->value };
         return executor->ops->open_pod(executor->self, call, &launch, adopt, err);
@@ -440,7 +454,7 @@ const struct procedure sandbox_run = {
 };
 
 /* What is wrong with the request itself, before anything is made. */
-static int check(const Cri__RunPodSandboxRequest *request, struct cringle_err *err)
+static int check(const struct pods *pods, const Cri__RunPodSandboxRequest *request, struct cringle_err *err)
 {
         const Cri__PodSandboxConfig *config = request->config;
         const Cri__LinuxSandboxSecurityContext *security;
@@ -452,15 +466,13 @@ static int check(const Cri__RunPodSandboxRequest *request, struct cringle_err *e
                 return err_set(err, CRINGLE_E_INVALID, "metadata without name or namespace");
         if (!str_empty(request->runtime_handler))
                 return err_set(err, CRINGLE_E_INVALID, "no runtime handler '%.64s' is configured", request->runtime_handler);
-        if (spec_check_sysctls(config, err) < 0)
+        if (spec_check_sysctls(config, err) < 0 || user_ns_check(pods, config, err) < 0)
                 return -1;
 
         security = config->linux ? config->linux->security_context : NULL;
         o = security ? security->namespace_options : NULL;
         if (!o)
                 return 0;
-        if (o->userns_options && o->userns_options->mode != CRI__NAMESPACE_MODE__NODE)
-                return err_set(err, CRINGLE_E_UNIMPLEMENTED, "user namespaces are not supported");
         if (o->network == CRI__NAMESPACE_MODE__CONTAINER || o->network == CRI__NAMESPACE_MODE__TARGET ||
             o->ipc == CRI__NAMESPACE_MODE__CONTAINER || o->ipc == CRI__NAMESPACE_MODE__TARGET ||
             o->pid == CRI__NAMESPACE_MODE__TARGET)
@@ -516,7 +528,7 @@ void pods_run_sandbox(struct pods *pods, const Cri__RunPodSandboxRequest *reques
         struct pod *pod = NULL;
         int r = -1;
 
-        if (check(request, &err) < 0 || check_parent(pods, request, &err) < 0) {
+        if (check(pods, request, &err) < 0 || check_parent(pods, request, &err) < 0) {
                 done(data, NULL, &err);
                 return;
         }

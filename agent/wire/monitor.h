@@ -23,7 +23,7 @@
 #define WIRE_MAGIC 0x6d6c6763u          /* "cglm" */
 #define WIRE_VERSION 1
 #define WIRE_MAX (64u << 10)            /* bytes of a message; plans travel in a sealed memfd beside it */
-#define WIRE_FDS_MAX 8
+#define WIRE_FDS_MAX 36              /* plan, rootfs, brought mounts; what comes with other requests is less */
 
 #define WIRE_SOCKET "monitor.sock"      /* below the pod's run_dir */
 #define WIRE_NS_DIR "ns"                /* ns/net, ns/ipc, ns/uts, ns/user, ns/pid */
@@ -40,7 +40,8 @@ enum {
 enum wire_type {
         WIRE_WATCH = 1,         /* -> reply: POD, PID; fd: its pidfd.  From now on events. */
         WIRE_OPEN_POD = 2,      /* POD, NAMESPACES, HOSTNAME, SYSCTL*, ID_MAP* */
-        WIRE_CREATE = 3,        /* CONTAINER, LOG_PATH?, LOG_MAX_LINE, FLAGS, SHARE_PID?; fds: plan, rootfs if WIRE_HAS_ROOTFS */
+        WIRE_CREATE = 3,        /* CONTAINER, LOG_PATH?, LOG_MAX_LINE, FLAGS, SHARE_PID?, BROUGHT?; fds: plan, rootfs if
+                                   WIRE_HAS_ROOTFS, BROUGHT mounts */
         WIRE_START = 4,         /* CONTAINER */
         WIRE_KILL = 5,          /* CONTAINER, SIGNAL, FLAGS (WIRE_ALL) */
         WIRE_STATE = 6,         /* CONTAINER */
@@ -83,6 +84,7 @@ enum wire_field {
                                    it took; u64 end, nanoseconds since the epoch; str source; str name; str origin; str path;
                                    str error */
         WIRE_HOOKS_LOST = 23,   /* u64 runs of hooks that nobody was told, and nobody will be */
+        WIRE_BROUGHT = 24,      /* u32 how many mounts come as fds */
 };
 
 enum {

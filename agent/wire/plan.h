@@ -25,7 +25,8 @@ enum plan_tag {
         PLAN_CGROUP = 4,        /* u32 enum plan_cgroup; str directory */
         PLAN_ROOT = 5,          /* str path of the mount point; u32 1: use the rootfs fd; u32 read-only; u32 MS_* propagation or 0 */
         PLAN_MOUNT = 6,         /* str destination; str source; str type; strv data; u32 PLAN_MOUNT_*; u64 attributes
-                                   to set; u64 to clear; u64 set, recursively; u64 clear, recursively; u32 MS_* propagation or 0 */
+                                   to set; u64 to clear; u64 set, recursively; u64 clear, recursively; u32 MS_* propagation or 0;
+                                   with PLAN_MOUNT_BROUGHT u32 which of the brought mounts */
         PLAN_REMOUNT = 7,       /* str destination; u64 attributes to set */
         PLAN_DEVICE = 8,        /* str path; u32 mode with type; u32 major; u32 minor; u32 uid; u32 gid */
         PLAN_LINK = 9,          /* str path; str target */
@@ -65,6 +66,7 @@ enum {
         PLAN_MOUNT_RECURSIVE = 1 << 1,          /* of a bind: with what is mounted below the source */
         PLAN_MOUNT_IDMAP = 1 << 2,              /* ids as the container's user namespace maps them */
         PLAN_MOUNT_IDMAP_RECURSIVE = 1 << 3,
+        PLAN_MOUNT_BROUGHT = 1 << 4,            /* of a bind: not the source, but a detached mount that came with the plan */
 };
 
 /* In the order they run. */

@@ -28,12 +28,6 @@ enum {
         CRINGLE_NS_USER = 1 << 4,
 };
 
-struct cringle_id_map {
-        uint32_t inside;
-        uint32_t outside;
-        uint32_t length;
-};
-
 struct cringle_pod_launch {
         size_t size;
         const char *id;
@@ -45,6 +39,14 @@ struct cringle_pod_launch {
         size_t n_uids, n_gids;
         const char *const *cgroup_dirs; /* the supervisor moves itself there before anything else; ended by NULL */
 };
+
+/* What stands at an entry of config.json's mounts: a detached mount in the place of what is at its source. */
+struct cringle_brought_mount {
+        const char *source;             /* of that entry, of type "bind" */
+        int fd;                         /* borrowed */
+};
+
+#define CRINGLE_BROUGHT_MAX 32
 
 struct cringle_container_launch {
         size_t size;
@@ -59,6 +61,8 @@ struct cringle_container_launch {
         const char *cgroup_unified;     /* as in struct cringle_cgroup_dirs */
         const char *const *cgroup_v1;
         const char *share_pid_with;     /* container of this pod whose PID namespace is joined; NULL: by config.json */
+        const struct cringle_brought_mount *mounts;     /* since 1.1, where features() has brought_mounts */
+        size_t n_mounts;                /* at most CRINGLE_BROUGHT_MAX */
 };
 
 enum cringle_run_state {
@@ -143,6 +147,7 @@ struct cringle_executor_features {
         int apparmor;
         int selinux;
         int seccomp;
+        int brought_mounts;             /* since 1.1: create() takes struct cringle_brought_mount */
 };
 
 struct cringle_executor_ops {

@@ -12,7 +12,7 @@
 #include "plugin.h"
 
 #define CRINGLE_IMAGE_MAJOR 1
-#define CRINGLE_IMAGE_MINOR 0
+#define CRINGLE_IMAGE_MINOR 1
 
 /* What the pull worker is to make of a layer's tar stream. */
 enum cringle_layer_format {
@@ -25,10 +25,22 @@ struct cringle_layer {
         char *path;                     /* of that directory, for messages and for the worker; free() it */
 };
 
+/* A pod's user namespace: what its ids 0, 1, ... are on the host. */
+struct cringle_user_ns {
+        size_t size;
+        int fd;                         /* of the namespace, as mount_setattr(2) takes it; borrowed */
+        struct cringle_id_map uids, gids;
+};
+
 struct cringle_rootfs_options {
         size_t size;
         const char *const *chain_ids;   /* lowest layer first, ended by NULL */
         int readonly;
+        /*
+         * Since 1.1: files that the image has as 0 are shown as the namespace's 0.  NULL: as the image has
+         * them.  Given to backends that have id_maps() only.
+         */
+        const struct cringle_user_ns *user_ns;
 };
 
 struct cringle_usage {
@@ -88,4 +100,10 @@ struct cringle_image_ops {
          * in @ids (both ended by NULL), and what was begun but never committed.
          */
         int (*sweep)(void *self, const char *const *chain_ids, const char *const *ids, struct cringle_err *err);
+
+        /*
+         * Optional, since 1.1.  0: mounts can show ids as those of a user namespace, which has been tried with
+         * the one at @user_ns_fd.
+         */
+        int (*id_maps)(void *self, int user_ns_fd, struct cringle_err *err);
 };

@@ -52,6 +52,13 @@ struct cringle_call {
         const char *request;            /* id for log lines; may be NULL */
 };
 
+/* Ids of a user namespace, and what they are on the host. */
+struct cringle_id_map {
+        uint32_t inside;
+        uint32_t outside;
+        uint32_t length;
+};
+
 enum cringle_level { CRINGLE_ERROR = 3, CRINGLE_WARNING = 4, CRINGLE_INFO = 6, CRINGLE_DEBUG = 7 };
 
 /*

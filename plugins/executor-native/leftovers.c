@@ -12,7 +12,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/file.h"
 #include "agent/base/json.h"
-#include "agent/base/netns.h"
+#include "agent/base/ns.h"
 #include "agent/base/str.h"
 #include "agent/wire/plan.h"
 #include "plugins/executor-native/executor.h"
@@ -105,7 +105,7 @@ static int run_hooks(struct executor *x, const struct cringle_call *call, const 
         auto_buf state = BUF_INIT;
         struct json_object *hooks, *list;
 
-        if (!path || json_read(path, CONFIG_MAX, &spec, err) < 0)
+        if (!path || json_read_bytes(path, CONFIG_MAX, &spec, err) < 0)
                 return -1;
         if (json_get_object(spec, "hooks", &hooks, err) <= 0 || json_get_array(hooks, "poststop", &list, err) <= 0)
                 return 0;

@@ -3,6 +3,8 @@
  */
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -103,13 +105,15 @@ static void log_warnings(struct executor *x, const char *container, struct rec_c
 static int native_features(void *self, struct cringle_executor_features *ret, struct cringle_err *err)
 {
         auto_free char *apparmor = NULL;
-        struct mount_attr none = { 0 };
+        struct mount_attr readonly = { .attr_set = MOUNT_ATTR_RDONLY };
 
         ret->user_namespaces = file_exists("/proc/self/ns/user");
-        ret->recursive_readonly = mount_setattr(-1, "", 0, &none, sizeof none) < 0 && errno != ENOSYS;
+        ret->recursive_readonly = mount_setattr(-1, "", AT_EMPTY_PATH, &readonly, sizeof readonly) < 0 && errno != ENOSYS;
         ret->apparmor = file_read_line("/sys/module/apparmor/parameters/enabled", &apparmor, NULL) == 0 && *apparmor == 'Y';
         ret->selinux = file_exists("/sys/fs/selinux/enforce");
         ret->seccomp = prctl(PR_GET_SECCOMP, 0, 0, 0, 0) >= 0;
+        if (ret->size > offsetof(struct cringle_executor_features, brought_mounts))
+                ret->brought_mounts = 1;
         return 0;
 }
 
@@ -194,15 +198,24 @@ static void forget(struct executor *x, struct pod *p, const char *container)
                 unlink(path);
 }
 
+/* Mounts that come as fds; a host of before 1.1 knows of none. */
+static size_t brought_by(const struct cringle_container_launch *launch)
+{
+        return launch->size > offsetof(struct cringle_container_launch, n_mounts) ? launch->n_mounts : 0;
+}
+
 static int compile(const struct cringle_container_launch *launch, struct cringle_err *err)
 {
+        const char *sources[CRINGLE_BROUGHT_MAX + 1] = { NULL };
         struct plan_options options = {
-                .bundle = launch->bundle, .id = launch->id, .rootfs_fd = launch->rootfs_fd >= 0,
+                .bundle = launch->bundle, .id = launch->id, .rootfs_fd = launch->rootfs_fd >= 0, .brought = sources,
                 .tty = launch->tty, .cgroup_unified = launch->cgroup_unified, .cgroup_v1 = launch->cgroup_v1,
         };
         auto_json spec = NULL;
         auto_buf plan = BUF_INIT;
 
+        for (size_t i = 0; i < brought_by(launch); i++)
+                sources[i] = launch->mounts[i].source;
         if (json_parse_bytes(launch->config, strlen(launch->config), &spec, err) < 0)
                 return err_wrap(err, "config.json");
         if (plan_compile(spec, &options, &plan, err) < 0)
@@ -221,10 +234,14 @@ static int native_create(void *self, const struct cringle_call *call, const stru
         struct rec_writer w;
         uint32_t flags = (launch->stdin_open ? WIRE_STDIN_OPEN : 0) | (launch->stdin_once ? WIRE_STDIN_ONCE : 0) |
                          (launch->rootfs_fd >= 0 ? WIRE_HAS_ROOTFS : 0);
-        int fds[2];
+        size_t n_brought = brought_by(launch), n = 0;
+        int fds[2 + CRINGLE_BROUGHT_MAX];
 
         if (!p)
                 return -1;
+        if (n_brought > CRINGLE_BROUGHT_MAX)
+                return err_set(err, CRINGLE_E_EXHAUSTED, "create container %s: %zu mounts are brought, at most %d are taken",
+                               launch->id, n_brought, CRINGLE_BROUGHT_MAX);
         plan = compile(launch, err);
         if (plan < 0 || remember(self, p, launch->id, launch->bundle, err) < 0 ||
             begin(&w, &request, WIRE_CREATE, launch->id, err) < 0)
@@ -235,9 +252,14 @@ static int native_create(void *self, const struct cringle_call *call, const stru
                 rec_add_str(&w, WIRE_LOG_PATH, launch->log_path);
         if (launch->share_pid_with)
                 rec_add_str(&w, WIRE_SHARE_PID, launch->share_pid_with);
-        fds[0] = plan;
-        fds[1] = launch->rootfs_fd;
-        if (ask(p, call, &w, &request, fds, launch->rootfs_fd >= 0 ? 2 : 1, &reply, &fields, err) < 0 ||
+        if (n_brought > 0)
+                rec_add_u32(&w, WIRE_BROUGHT, (uint32_t) n_brought);
+        fds[n++] = plan;
+        if (launch->rootfs_fd >= 0)
+                fds[n++] = launch->rootfs_fd;
+        for (size_t i = 0; i < n_brought; i++)
+                fds[n++] = launch->mounts[i].fd;
+        if (ask(p, call, &w, &request, fds, n, &reply, &fields, err) < 0 ||
             take_state(fields, ret, err) < 0)
                 return err_wrap(err, "create container %s", launch->id);
         note_container(self, p, launch->id);
@@ -358,7 +380,7 @@ static int compile_exec(struct pod *p, const char *container, struct buf *ret, s
         auto_free char *path = link ? str_printf(err, "%s/config.json", link) : NULL;
         auto_json spec = NULL;
 
-        if (!path || json_read(path, CONFIG_MAX, &spec, err) < 0)
+        if (!path || json_read_bytes(path, CONFIG_MAX, &spec, err) < 0)
                 return -1;
         return plan_compile_exec(spec, nothing, false, ret, err);
 }

@@ -10,9 +10,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +18,7 @@
 #include <unistd.h>
 
 #include "agent/base/buf.h"
+#include "agent/base/ns.h"
 #include "agent/base/own.h"
 #include "agent/base/path.h"
 #include "agent/base/str.h"
@@ -54,6 +52,34 @@ static int open_dir(int at, const char *name, struct cringle_err *err)
         return fd < 0 ? err_sys(err, "open %s", name) : fd;
 }
 
+/*
+ * The directory @fd with its ids mapped, as a mount on top of itself; the mount namespace is ours alone.  The upper
+ * directory needs none of this: what is written there is of the ids it is written by.
+ */
+static int map_ids(int fd, const char *name, int user_ns, struct cringle_err *err)
+{
+        struct mount_attr attr = { .attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t) user_ns };
+        auto_fd int tree = open_tree(fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+
+        if (tree < 0)
+                return err_sys(err, "map ids of %s", name);
+        if (mount_setattr(tree, "", AT_EMPTY_PATH, &attr, sizeof attr) < 0)
+                return errno == EINVAL ? err_set(err, CRINGLE_E_PRECONDITION, "the file system of the store does not map ids")
+                                       : err_sys(err, "map ids of %s", name);
+        if (move_mount(tree, "", fd, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
+                return err_sys(err, "map ids of %s", name);
+        return steal_fd(&tree);
+}
+
+static int open_lower(int root, const char *name, int user_ns, struct cringle_err *err)
+{
+        auto_fd int fd = open_dir(root, name, err);
+
+        if (fd < 0)
+                return -1;
+        return user_ns < 0 ? steal_fd(&fd) : map_ids(fd, name, user_ns, err);
+}
+
 static int dirs_open(struct dirs *d, const struct overlay *o, struct cringle_err *err)
 {
         auto_fd int root = open_dir(AT_FDCWD, o->root, err);
@@ -66,7 +92,7 @@ static int dirs_open(struct dirs *d, const struct overlay *o, struct cringle_err
                 return err_oom(err);
 
         while (d->n_lowers < n) {
-                d->lowers[d->n_lowers] = open_dir(root, o->lowers[d->n_lowers], err);
+                d->lowers[d->n_lowers] = open_lower(root, o->lowers[d->n_lowers], o->user_ns, err);
                 if (d->lowers[d->n_lowers] < 0)
                         return -1;
                 d->n_lowers++;
@@ -81,7 +107,7 @@ static int dirs_open(struct dirs *d, const struct overlay *o, struct cringle_err
                 return d->upper < 0 || d->work < 0 ? -1 : 0;
         }
         if (n == 1) {           /* overlayfs wants two directories at least */
-                d->lowers[1] = open_dir(root, o->empty, err);
+                d->lowers[1] = open_lower(root, o->empty, o->user_ns, err);
                 if (d->lowers[1] < 0)
                         return -1;
                 d->n_lowers++;
@@ -171,14 +197,12 @@ static int mount_by_parts(const struct overlay *o, int *ret_fd, struct cringle_e
 
 int overlay_mount(const struct overlay *o, int *ret_fd, struct cringle_err *err)
 {
-        return takes_parts() ? mount_by_parts(o, ret_fd, err) : overlay_mount_apart(o, ret_fd, err);
+        return takes_parts() && o->user_ns < 0 ? mount_by_parts(o, ret_fd, err) : overlay_mount_apart(o, ret_fd, err);
 }
 
 struct apart {
         const struct overlay *o;
-        struct cringle_err *err;
         int fd;
-        int result;
 };
 
 static int mount_options(const struct dirs *d, struct buf *ret, struct cringle_err *err)
@@ -206,18 +230,15 @@ static int mount_options(const struct dirs *d, struct buf *ret, struct cringle_e
         return 0;
 }
 
-/* In a thread of its own, whose mount namespace goes with it; the clone it leaves behind is in none. */
-static int mount_here(const struct overlay *o, int *ret_fd, struct cringle_err *err)
+/* In a mount namespace that ends with it; the clone it leaves behind is in none. */
+static int mount_here(void *data, struct cringle_err *err)
 {
         auto_cleanup(auto_dirs_) struct dirs d = { .upper = -1, .work = -1 };
+        struct apart *a = data;
+        const struct overlay *o = a->o;
         auto_free char *place = NULL;
         auto_buf options = BUF_INIT;
         auto_fd int fd = -1;
-
-        if (unshare(CLONE_NEWNS) < 0)
-                return err_sys(err, "overlay: unshare mount namespace");
-        if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-                return err_sys(err, "overlay: make mounts private");
 
         place = str_printf(err, "%s/%s", o->root, o->empty);
         if (!place || dirs_open(&d, o, err) < 0 || mount_options(&d, &options, err) < 0)
@@ -229,34 +250,16 @@ static int mount_here(const struct overlay *o, int *ret_fd, struct cringle_err *
                 return err_sys(err, "overlay: detach mount");
         if (seal(fd, o->readonly || !o->over, err) < 0)
                 return -1;
-        *ret_fd = steal_fd(&fd);
+        a->fd = steal_fd(&fd);
         return 0;
-}
-
-static void *apart_main(void *data)
-{
-        struct apart *a = data;
-
-        a->result = mount_here(a->o, &a->fd, a->err);
-        return NULL;
 }
 
 int overlay_mount_apart(const struct overlay *o, int *ret_fd, struct cringle_err *err)
 {
-        struct apart a = { .o = o, .err = err, .fd = -1, .result = -1 };
-        sigset_t all, before;
-        pthread_t thread;
-        int r;
+        struct apart a = { .o = o, .fd = -1 };
 
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &before);    /* signals are for the host's own threads */
-        r = pthread_create(&thread, NULL, apart_main, &a);
-        pthread_sigmask(SIG_SETMASK, &before, NULL);
-        if (r != 0)
-                return err_sysno(err, r, "overlay: start thread");
-        pthread_join(thread, NULL);
-
-        if (a.result == 0)
-                *ret_fd = a.fd;
-        return a.result;
+        if (ns_apart(mount_here, &a, err) < 0)
+                return -1;
+        *ret_fd = a.fd;
+        return 0;
 }

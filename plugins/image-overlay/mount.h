@@ -14,14 +14,16 @@ struct overlay {
         const char *over;               /* directory that holds "upper" and "work"; NULL: nothing to write to */
         const char *empty;              /* an empty directory: goes below a single layer without `over` */
         bool readonly;
+        int user_ns;                    /* lowers are shown with their ids mapped by this namespace; -1: as they are */
 };
 
 /* Mount it; *ret_fd is as from fsmount(2), the caller's. */
 int overlay_mount(const struct overlay *o, int *ret_fd, struct cringle_err *err);
 
 /*
- * The same for kernels that cannot take layers one by one (before Linux 6.8), where fsconfig(2) limits the
- * whole list to 255 bytes: mount(2) by a thread that has a mount namespace to itself, for as long
- * as that takes.  overlay_mount() calls it when it must.
+ * The same by mount(2), in a thread that has a mount namespace to itself for as long as that takes.
+ * overlay_mount() calls it when it must: for kernels that cannot take layers one by one (before Linux 6.8), where
+ * fsconfig(2) limits the whole list to 255 bytes; and for mapped ids, since overlayfs takes a layer's mount only
+ * where it is attached (before 6.15).
  */
 int overlay_mount_apart(const struct overlay *o, int *ret_fd, struct cringle_err *err);

@@ -20,6 +20,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -343,8 +344,14 @@ static int stack_lowers(struct stack *k, const struct cringle_rootfs_options *op
         return k->lowers ? 0 : strv_add(&k->lowers, "bare", err);
 }
 
+/* What @id is outside: of the first of the map when the map does not reach so far. */
+static uint32_t outside(const struct cringle_id_map *map, uint32_t id)
+{
+        return id >= map->inside && id - map->inside < map->length ? map->outside + (id - map->inside) : map->outside;
+}
+
 /* The root of a container is the upper directory's: it starts out as the image's. */
-static int copy_root(int from, int to, struct cringle_err *err)
+static int copy_root(int from, int to, const struct cringle_user_ns *user_ns, struct cringle_err *err)
 {
         char names[4096], value[4096];
         struct stat st;
@@ -352,6 +359,10 @@ static int copy_root(int from, int to, struct cringle_err *err)
 
         if (fstat(from, &st) < 0)
                 return err_sys(err, "stat root of the image");
+        if (user_ns) {
+                st.st_uid = outside(&user_ns->uids, st.st_uid);
+                st.st_gid = outside(&user_ns->gids, st.st_gid);
+        }
         if (fchown(to, st.st_uid, st.st_gid) < 0 || fchmod(to, st.st_mode & 07777) < 0)
                 return err_sys(err, "set owner and mode of the root");
 
@@ -371,7 +382,8 @@ static int copy_root(int from, int to, struct cringle_err *err)
 }
 
 /* Make staging/@name a writable part on top of @lower. */
-static int build_over(struct overlay_store *s, const char *name, const char *lower, struct cringle_err *err)
+static int build_over(struct overlay_store *s, const char *name, const char *lower,
+                      const struct cringle_user_ns *user_ns, struct cringle_err *err)
 {
         auto_fd int top = -1, upper = -1, image = -1;
 
@@ -384,7 +396,12 @@ static int build_over(struct overlay_store *s, const char *name, const char *low
         image = open_dir(s->fd, lower, err);
         if (upper < 0 || image < 0)
                 return -1;
-        return copy_root(image, upper, err);
+        return copy_root(image, upper, user_ns, err);
+}
+
+static const struct cringle_user_ns *user_ns_of(const struct cringle_rootfs_options *options)
+{
+        return options->size > offsetof(struct cringle_rootfs_options, user_ns) ? options->user_ns : NULL;
 }
 
 static int overlay_rootfs_prepare(void *self, const char *id, const struct cringle_rootfs_options *options,
@@ -400,7 +417,7 @@ static int overlay_rootfs_prepare(void *self, const char *id, const struct cring
                 return 0;
 
         random_name(name);
-        if (build_over(s, name, k.lowers[0], err) < 0)
+        if (build_over(s, name, k.lowers[0], user_ns_of(options), err) < 0)
                 goto fail;
         if (renameat2(s->staging, name, s->containers, id, RENAME_NOREPLACE) < 0 && errno != EEXIST) {
                 err_sys(err, "publish");
@@ -414,8 +431,8 @@ fail:
         return err_wrap(err, "prepare root filesystem of %s", id);
 }
 
-static int mount_stack(struct overlay_store *s, const struct stack *k, bool readonly, int *ret_fd,
-                       struct cringle_err *err)
+static int mount_stack(struct overlay_store *s, const struct stack *k, bool readonly,
+                       const struct cringle_user_ns *user_ns, int *ret_fd, struct cringle_err *err)
 {
         struct overlay o = {
                 .root = s->root,
@@ -423,6 +440,7 @@ static int mount_stack(struct overlay_store *s, const struct stack *k, bool read
                 .over = k->over,
                 .empty = "empty",
                 .readonly = readonly,
+                .user_ns = user_ns ? user_ns->fd : -1,
         };
 
         return overlay_mount(&o, ret_fd, err);
@@ -439,7 +457,9 @@ static int overlay_rootfs_mount(void *self, const char *id, const struct cringle
         k.over = str_printf(err, "containers/%s", id);
         if (!k.over)
                 return -1;
-        return mount_stack(s, &k, options->readonly, ret_fd, err) < 0 ? err_wrap(err, "root filesystem of %s", id) : 0;
+        return mount_stack(s, &k, options->readonly, user_ns_of(options), ret_fd, err) < 0
+                       ? err_wrap(err, "root filesystem of %s", id)
+                       : 0;
 }
 
 static int overlay_rootfs_remove(void *self, const char *id, struct cringle_err *err)
@@ -470,7 +490,7 @@ static int overlay_view_mount(void *self, const struct cringle_rootfs_options *o
 
         if (stack_lowers(&k, options, err) < 0)
                 return -1;
-        return mount_stack(s, &k, true, ret_fd, err) < 0 ? err_wrap(err, "view of an image") : 0;
+        return mount_stack(s, &k, true, user_ns_of(options), ret_fd, err) < 0 ? err_wrap(err, "view of an image") : 0;
 }
 
 /* Is the directory entry @name, prefixed, on the list?  NULL: nothing is. */
@@ -606,21 +626,35 @@ fail:
         return -1;
 }
 
-/* Not every file system can be the upper one; better told now than by the first container. */
-static int overlay_start(void *self, struct cringle_err *err)
+/* A container's root on nothing, made and dropped. */
+static int try_mount(struct overlay_store *s, const struct cringle_user_ns *user_ns, struct cringle_err *err)
 {
         auto_cleanup(auto_stack_) struct stack k = { 0 };
-        struct overlay_store *s = self;
         char name[RANDOM_LEN + 1];
         auto_fd int fd = -1;
         int r = -1;
 
         random_name(name);
         k.over = str_printf(err, "staging/%s", name);
-        if (k.over && strv_add(&k.lowers, "bare", err) == 0 && build_over(s, name, "bare", err) == 0)
-                r = mount_stack(s, &k, false, &fd, err);
+        if (k.over && strv_add(&k.lowers, "bare", err) == 0 && build_over(s, name, "bare", user_ns, err) == 0)
+                r = mount_stack(s, &k, false, user_ns, &fd, err);
         tree_remove(s->staging, name, NULL);
         return r < 0 ? err_wrap(err, "try an overlay mount on %s", s->root) : 0;
+}
+
+/* Not every file system can be the upper one; better told now than by the first container. */
+static int overlay_start(void *self, struct cringle_err *err)
+{
+        return try_mount(self, NULL, err);
+}
+
+static int overlay_id_maps(void *self, int user_ns_fd, struct cringle_err *err)
+{
+        struct cringle_user_ns user_ns = {
+                .size = sizeof user_ns, .fd = user_ns_fd, .uids = { .length = 1 }, .gids = { .length = 1 },
+        };
+
+        return try_mount(self, &user_ns, err);
 }
 
 static const struct cringle_setting settings[] = {
@@ -644,6 +678,7 @@ static const struct cringle_image_ops ops = {
         .rootfs_usage = overlay_rootfs_usage,
         .view_mount = overlay_view_mount,
         .sweep = overlay_sweep,
+        .id_maps = overlay_id_maps,
 };
 
 CRINGLE_PLUGIN(image_overlay,

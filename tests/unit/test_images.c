@@ -705,7 +705,7 @@ static void a_held_image_keeps_its_layers_when_removed(void **state)
         one = must_find(f, "one");
         assert_ok(images_hold(f->images, one->id, "c1", &scratch), &scratch);
         assert_ok(images_hold(f->images, one->id, "c1", &scratch), &scratch);
-        assert_ok(images_rootfs_prepare(f->images, one, "c1", &scratch), &scratch);
+        assert_ok(images_rootfs_prepare(f->images, one, "c1", NULL, &scratch), &scratch);
         assert_ok(images_remove(f->images, NULL, "one", &scratch), &scratch);
         assert_int_equal(listed(f), 0);
         assert_absent(f, one->id);
@@ -725,7 +725,7 @@ static void a_held_image_keeps_its_layers_when_removed(void **state)
         one = images_get(f->images, ID("1"));
         assert_non_null(one);
         assert_null(one->tags);
-        assert_ok(images_rootfs_mount(f->images, one, "c1", false, &fd, &scratch), &scratch);
+        assert_ok(images_rootfs_mount(f->images, one, "c1", NULL, &fd, &scratch), &scratch);
         assert_int_equal(faccessat(fd, "1", F_OK, 0), 0);
         assert_int_equal(faccessat(fd, "2", F_OK, 0), 0);
         fd = fd_close(fd);
@@ -850,9 +850,31 @@ static void a_view_shows_all_layers(void **state)
 
         pull(f, "one");
         one = must_find(f, "one");
-        assert_ok(images_view(f->images, one, &fd, &scratch), &scratch);
+        assert_ok(images_view(f->images, one, NULL, &fd, &scratch), &scratch);
         assert_int_equal(faccessat(fd, "1", F_OK, 0), 0);
         assert_int_equal(faccessat(fd, "2", F_OK, 0), 0);
+}
+
+static void a_part_of_an_image_is_a_mount_of_its_own(void **state)
+{
+        struct fixture *f = *state;
+        auto_of(image) one = NULL;
+        auto_fd int fd = -1;
+        struct stat st;
+
+        pull(f, "one");
+        one = must_find(f, "one");
+        assert_ok(images_view_part(f->images, one, "/2", NULL, &fd, &scratch), &scratch);
+        assert_int_equal(fstat(fd, &st), 0);
+        assert_true(S_ISREG(st.st_mode));
+        fd = fd_close(fd);
+        assert_ok(images_view_part(f->images, one, "../../1", NULL, &fd, &scratch), &scratch);   /* not out of it */
+        assert_int_equal(fstat(fd, &st), 0);
+        assert_true(S_ISREG(st.st_mode));
+        fd = fd_close(fd);
+        assert_int_equal(images_view_part(f->images, one, "none", NULL, &fd, &scratch), -1);
+        assert_int_equal(scratch.code, CRINGLE_E_NOT_FOUND);
+        assert_int_equal(fd, -1);
 }
 
 /* Whoever wins, in the end the image is there whole or not at all. */
@@ -902,4 +924,5 @@ UNIT_MAIN(
         images_test(a_killed_pull_leaves_nothing_after_the_next_start),
         images_test(pinned_names_follow_the_configuration),
         images_test(a_view_shows_all_layers),
+        images_test(a_part_of_an_image_is_a_mount_of_its_own),
         images_test(pulls_and_removals_at_once_do_no_harm))

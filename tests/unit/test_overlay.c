@@ -15,6 +15,7 @@
 
 #include "agent/base/buf.h"
 #include "agent/base/file.h"
+#include "agent/base/ns.h"
 #include "agent/base/own.h"
 #include "agent/base/path.h"
 #include "agent/base/str.h"
@@ -325,7 +326,7 @@ static void old_kernels_get_the_same_mount(void **state)
         char low[100], high[100];
         const char *const lowers[] = { high, low, NULL };
         const char *const ids[] = { chain(1), chain(2), NULL };
-        struct overlay o = { .root = f->root, .lowers = lowers, .empty = "empty" };
+        struct overlay o = { .root = f->root, .lowers = lowers, .empty = "empty", .user_ns = -1 };
         struct cringle_rootfs_options options = options_of(ids);
         int fd = -1;
 
@@ -346,6 +347,60 @@ static void old_kernels_get_the_same_mount(void **state)
         assert_holds(fd, "a", "written");
         assert_mount_table_untouched(f);
         fd_close(fd);
+}
+
+static void assert_owner(int dir, const char *name, uid_t uid, gid_t gid)
+{
+        struct stat st;
+
+        assert_int_equal(fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW), 0);
+        assert_int_equal(st.st_uid, uid);
+        assert_int_equal(st.st_gid, gid);
+}
+
+/* The namespace has root alone, so that others' files are those of nobody in it, and root's are root's. */
+static void ids_are_shown_as_those_of_the_user_namespace(void **state)
+{
+        struct fixture *f = *state;
+        auto_fd int sample = ns_user_sample(&scratch), made = -1, view = -1, upper = -1;
+        auto_free char *upper_path = str_printf(NULL, "%s/containers/c1/upper", f->root);
+        struct cringle_user_ns ns = {
+                .size = sizeof ns, .fd = sample, .uids = { .outside = 700000, .length = 10 },
+                .gids = { .outside = 800000, .length = 10 },
+        };
+        const char *const ids[] = { chain(1), NULL };
+        struct cringle_rootfs_options options = options_of(ids);
+        struct cringle_layer layer = begin(f, 1);
+
+        assert_true(sample >= 0);
+        assert_ok(f->ops->id_maps(f->self, sample, &scratch), &scratch);
+        put(layer.dir_fd, "mine", "text");
+        put(layer.dir_fd, "other", "text");
+        assert_int_equal(fchownat(layer.dir_fd, "other", 5, 6, 0), 0);
+        assert_int_equal(fchown(layer.dir_fd, 3, 4), 0);
+        commit(f, 1, &layer);
+
+        options.user_ns = &ns;
+        assert_ok(f->ops->rootfs_prepare(f->self, "c1", &options, &scratch), &scratch);
+        assert_ok(f->ops->rootfs_mount(f->self, "c1", &options, &made, &scratch), &scratch);
+        assert_owner(made, "mine", 0, 0);
+        assert_owner(made, "other", 65534, 65534);
+        put(made, "new", "text");
+        assert_owner(made, "new", 0, 0);
+        upper = open(upper_path, O_PATH | O_CLOEXEC);
+        assert_owner(upper, ".", 700003, 800004);
+
+        options.readonly = 1;
+        assert_ok(f->ops->view_mount(f->self, &options, &view, &scratch), &scratch);
+        assert_owner(view, "mine", 0, 0);
+        assert_owner(view, "other", 65534, 65534);
+        assert_int_equal(openat(view, "new", O_WRONLY | O_CREAT | O_CLOEXEC, 0600), -1);
+
+        options.user_ns = NULL;
+        view = fd_close(view);
+        assert_ok(f->ops->view_mount(f->self, &options, &view, &scratch), &scratch);
+        assert_owner(view, "other", 5, 6);
+        assert_mount_table_untouched(f);
 }
 
 static void a_hundred_layers_are_not_too_many(void **state)
@@ -546,6 +601,7 @@ UNIT_MAIN(
         overlay_test(a_view_shows_the_image_and_cannot_be_written),
         overlay_test(an_image_without_layers_is_an_empty_root),
         overlay_test(old_kernels_get_the_same_mount),
+        overlay_test(ids_are_shown_as_those_of_the_user_namespace),
         overlay_test(a_hundred_layers_are_not_too_many),
         overlay_test(a_layer_is_there_when_it_is_committed),
         overlay_test(a_sweep_leaves_only_what_is_named),

@@ -54,6 +54,8 @@ static void dump(const struct buf *plan, struct buf *out)
                                 buf_add_str(out, "]", NULL);
                         }
                 }
+                if (tag == PLAN_MOUNT && body.left > 0)
+                        buf_printf(out, NULL, " brought %u", rec_get_u32(&body));
                 assert_false(body.bad);
                 buf_add_str(out, "\n", NULL);
         }
@@ -85,7 +87,8 @@ static char *spec_text(const char *process, const char *mounts, const char *linu
 static int compile(const char *text, struct buf *out, struct cringle_err *err)
 {
         static const char *const v1[] = { "/sys/fs/cgroup/memory/pod/c", "/sys/fs/cgroup/pids/pod/c", NULL };
-        struct plan_options options = { .bundle = "/b", .id = "c", .cgroup_unified = "/sys/fs/cgroup/unified/pod/c", .cgroup_v1 = v1 };
+        static const char *const brought[] = { "/one", "/two", NULL };
+        struct plan_options options = { .bundle = "/b", .id = "c", .brought = brought, .cgroup_unified = "/sys/fs/cgroup/unified/pod/c", .cgroup_v1 = v1 };
         auto_json spec = parse(text);
         auto_buf plan = BUF_INIT;
 
@@ -123,6 +126,7 @@ static void mount_options_become_attributes(void **state)
                 "{\"destination\":\"/a\",\"source\":\"/x\",\"type\":\"bind\",\"options\":[\"rbind\",\"ro\",\"nosuid\",\"rslave\"]},"
                 "{\"destination\":\"/b\",\"source\":\"/x\",\"type\":\"bind\",\"options\":[\"bind\",\"ro\",\"rw\",\"rro\"]},"
                 "{\"destination\":\"/c\",\"source\":\"tmpfs\",\"type\":\"tmpfs\",\"options\":[\"noexec\",\"strictatime\",\"size=1k\",\"mode=755\"]},"
+                "{\"destination\":\"/d\",\"source\":\"/two\",\"type\":\"bind\",\"options\":[\"bind\",\"ro\"]},"
                 "{\"destination\":\"/sys/fs/cgroup\",\"type\":\"cgroup\",\"source\":\"cgroup\",\"options\":[\"nosuid\",\"ro\"]}", "", "");
         auto_buf out = BUF_INIT;
 
@@ -130,6 +134,7 @@ static void mount_options_become_attributes(void **state)
         assert_contains(out.data, "mount </a> </x> <bind> [] 3 3 0 0 0 540672\n");
         assert_contains(out.data, "mount </b> </x> <bind> [] 1 0 0 1 0 278528\n");
         assert_contains(out.data, "mount </c> <tmpfs> <tmpfs> [size=1k,mode=755] 0 28 70 0 0 0\n");
+        assert_contains(out.data, "mount </d> </two> <bind> [] 17 1 0 0 0 278528 brought 1\n");
         assert_contains(out.data, "mount </sys/fs/cgroup> <tmpfs> <tmpfs> [mode=755] 0 e 0 0 0 0\n"
                                   "mount </sys/fs/cgroup/unified> </sys/fs/cgroup/unified/pod/c> <bind> [] 1 3 0 0 0 278528\n"
                                   "mount </sys/fs/cgroup/memory> </sys/fs/cgroup/memory/pod/c> <bind> [] 1 3 0 0 0 278528\n"

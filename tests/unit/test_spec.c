@@ -923,8 +923,47 @@ static void mounts_that_cannot_be_are_refused(void **state)
         cri__mount__init(&m);
         m.container_path = (char *) "/x";
         m.image = &image;
+        m.readonly = true;
         image.image = (char *) "app:1";
         refused(f, CRINGLE_E_UNIMPLEMENTED, "images as volumes");
+        f->in.images = "/bundle/images";
+        m.readonly = false;
+        refused(f, CRINGLE_E_INVALID, "only be mounted readonly");
+        m.readonly = true;
+        m.host_path = (char *) "/a";
+        refused(f, CRINGLE_E_INVALID, "of an image and of a host_path");
+        m.host_path = NULL;
+        m.propagation = CRI__MOUNT_PROPAGATION__PROPAGATION_HOST_TO_CONTAINER;
+        refused(f, CRINGLE_E_INVALID, "with propagation");
+        m.propagation = CRI__MOUNT_PROPAGATION__PROPAGATION_PRIVATE;
+        m.container_path = (char *) "/proc";
+        refused(f, CRINGLE_E_INVALID, "no proc file system");
+        m.container_path = (char *) "/sys/kernel";
+        refused(f, CRINGLE_E_INVALID, "not from the host's /sys");
+}
+
+static void an_image_stands_for_whoever_launches_to_bring_it(void **state)
+{
+        struct fixture *f = *state;
+        Cri__ImageSpec image = CRI__IMAGE_SPEC__INIT;
+        Cri__Mount m[2] = { CRI__MOUNT__INIT, CRI__MOUNT__INIT }, *mounts[] = { &m[0], &m[1] };
+        char *options[] = { (char *) "noexec", (char *) "nosuid" };
+
+        f->in.images = "/bundle/images";
+        m[0].container_path = (char *) "/a";
+        m[0].host_path = (char *) "/a";
+        m[1].container_path = (char *) "/x";
+        m[1].readonly = true;
+        m[1].image = &image;
+        m[1].mount_options = options;
+        m[1].n_mount_options = 2;
+        image.image = (char *) "app:1";
+        f->container.mounts = mounts;
+        f->container.n_mounts = 2;
+        built(f);
+        assert_string_equal(mount_at(f, "/x"),
+                            "{\"destination\":\"/x\",\"type\":\"bind\",\"source\":\"/bundle/images/1\",\"options\":"
+                            "[\"bind\",\"rprivate\",\"ro\",\"nosuid\",\"nodev\",\"noexec\"]}");
 }
 
 static void the_kernels_own_may_be_shown_where_it_belongs(void **state)
@@ -1090,6 +1129,7 @@ UNIT_MAIN(
         TEST(image_and_annotations_choose_no_confinement),
         TEST(mounts_are_bound_as_asked_and_sorted),
         TEST(mounts_that_cannot_be_are_refused),
+        TEST(an_image_stands_for_whoever_launches_to_bring_it),
         TEST(the_kernels_own_may_be_shown_where_it_belongs),
         TEST(mapped_mounts_need_a_user_namespace),
         TEST(devices_come_with_a_rule_each),
