@@ -43,7 +43,7 @@ struct fake {
         bool hung_up;
         char said[4096];                /* the properties that were said last, with their signatures */
         pthread_t thread;
-        bool ending;
+        _Atomic bool ending;
         int log_lines;
 };
 
