@@ -315,6 +315,54 @@ static int run(const char **argv, const char **env, struct cringle_err *err)
         return err_sysno(err, sys, "exec %s (searched in PATH)", argv[0]);
 }
 
+/* sched_setattr(2), which libc has no word for. */
+static int set_scheduler(const struct launch_request *request, struct cringle_err *err)
+{
+        struct {
+                uint32_t size, policy;
+                uint64_t flags;
+                int32_t nice;
+                uint32_t priority;
+                uint64_t runtime, deadline, period;
+        } attr = { .size = sizeof attr };
+        struct rec_cursor body;
+
+        if (!rec_first(request->plan, PLAN_SCHEDULER, &body))
+                return 0;
+        attr.policy = rec_get_u32(&body);
+        attr.flags = rec_get_u64(&body);
+        attr.nice = (int32_t) rec_get_u32(&body);
+        attr.priority = rec_get_u32(&body);
+        attr.runtime = rec_get_u64(&body);
+        attr.deadline = rec_get_u64(&body);
+        attr.period = rec_get_u64(&body);
+        if (body.bad)
+                return err_set(err, CRINGLE_E_INVALID, "the plan's scheduler is damaged");
+        return syscall(SYS_sched_setattr, 0, &attr, 0) < 0 ? err_sys(err, "set the scheduler") : 0;
+}
+
+static int set_memory_policy(const struct launch_request *request, struct cringle_err *err)
+{
+        struct rec_cursor body;
+        uint64_t nodes[16] = { 0 };
+        uint32_t mode, n;
+
+        if (!rec_first(request->plan, PLAN_MEMORY_POLICY, &body))
+                return 0;
+        mode = rec_get_u32(&body);
+        n = rec_get_u32(&body);
+        if (n > sizeof nodes / sizeof nodes[0])
+                return err_set(err, CRINGLE_E_INVALID, "the plan's memory policy is damaged");
+        for (uint32_t i = 0; i < n; i++)
+                nodes[i] = rec_get_u64(&body);
+        if (body.bad)
+                return err_set(err, CRINGLE_E_INVALID, "the plan's memory policy is damaged");
+        /* The kernel takes one bit less than it is told. */
+        if (syscall(SYS_set_mempolicy, mode, n ? nodes : NULL, n ? n * 64 + 1 : 0) < 0)
+                return err_sys(err, "set the memory policy");
+        return 0;
+}
+
 static int prepare(const struct launch_request *request, const struct identity *id, int tty, int fd, bool *in_cwd,
                    struct cringle_err *err)
 {
@@ -325,6 +373,8 @@ static int prepare(const struct launch_request *request, const struct identity *
         if (rec_first(request->plan, PLAN_IO_PRIORITY, &body) &&
             syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, rec_get_u32(&body)) < 0)
                 return err_sys(err, "set the I/O priority");
+        if (set_scheduler(request, err) < 0 || set_memory_policy(request, err) < 0)
+                return -1;
         if (tty >= 0 && take_terminal(tty, id->uid, err) < 0)
                 return -1;
         if (!request->join &&

@@ -1050,6 +1050,147 @@ static int add_io_priority(struct compile *c)
         return err_set(c->err, CRINGLE_E_INVALID, "process.ioPriority.class: there is no '%s'", class);
 }
 
+/* A flag as the specification spells it. */
+struct flag {
+        const char *name;
+        uint64_t bits;
+};
+
+/* What the member `flags` names, of @known, which ends without a name. */
+static int add_flags(struct json_object *o, const struct flag *known, uint64_t *flags, struct cringle_err *err)
+{
+        auto_strv names = NULL;
+
+        if (json_get_strv(o, "flags", &names, err) < 0)
+                return -1;
+        for (size_t i = 0; names && names[i]; i++) {
+                const struct flag *f = known;
+
+                while (f->name && strcmp(f->name, names[i]) != 0)
+                        f++;
+                if (!f->name)
+                        return err_set(err, CRINGLE_E_INVALID, "flags: there is no '%.64s'", names[i]);
+                *flags |= f->bits;
+        }
+        return 0;
+}
+
+static int get_u64(struct json_object *o, const char *name, uint64_t *ret, struct cringle_err *err)
+{
+        int64_t value = 0;
+
+        if (json_get_int(o, name, &value, err) < 0)
+                return -1;
+        if (value < 0)
+                return err_set(err, CRINGLE_E_INVALID, "%s: %lld is out of range", name, (long long) value);
+        *ret = (uint64_t) value;
+        return 0;
+}
+
+/* What the kernel makes of the combination is for the kernel to say. */
+static int read_scheduler(struct json_object *o, uint32_t policy, uint64_t flags, struct rec_writer *w, struct cringle_err *err)
+{
+        uint64_t runtime = 0, deadline = 0, period = 0;
+        uint32_t priority = 0;
+        int64_t nice = 0;
+
+        if (json_get_int(o, "nice", &nice, err) < 0 || get_u32(o, "priority", 99, &priority, err) < 0 ||
+            get_u64(o, "runtime", &runtime, err) < 0 || get_u64(o, "deadline", &deadline, err) < 0 ||
+            get_u64(o, "period", &period, err) < 0)
+                return -1;
+        if (nice < -20 || nice > 19)
+                return err_set(err, CRINGLE_E_INVALID, "nice: %lld is out of range", (long long) nice);
+        rec_begin(w, PLAN_SCHEDULER);
+        rec_put_u32(w, policy);
+        rec_put_u64(w, flags);
+        rec_put_u32(w, (uint32_t) (int32_t) nice);
+        rec_put_u32(w, priority);
+        rec_put_u64(w, runtime);
+        rec_put_u64(w, deadline);
+        rec_put_u64(w, period);
+        rec_end(w);
+        return 0;
+}
+
+static int add_scheduler(struct compile *c)
+{
+        static const char *const policies[] = { "SCHED_OTHER", "SCHED_FIFO", "SCHED_RR", "SCHED_BATCH", "SCHED_ISO", "SCHED_IDLE",
+                                                "SCHED_DEADLINE" };
+        static const struct flag known[] = {
+                { "SCHED_FLAG_RESET_ON_FORK", 0x01 },   { "SCHED_FLAG_RECLAIM", 0x02 },
+                { "SCHED_FLAG_DL_OVERRUN", 0x04 },      { "SCHED_FLAG_KEEP_POLICY", 0x08 },
+                { "SCHED_FLAG_KEEP_PARAMS", 0x10 },     { "SCHED_FLAG_UTIL_CLAMP_MIN", 0x20 },
+                { "SCHED_FLAG_UTIL_CLAMP_MAX", 0x40 },  { 0 },
+        };
+        struct json_object *scheduler;
+        const char *policy;
+        uint64_t flags = 0;
+        int there = json_get_object(c->process, "scheduler", &scheduler, c->err);
+
+        if (there <= 0)
+                return there;
+        if (need_string(scheduler, "policy", &policy, c->err) < 0 || add_flags(scheduler, known, &flags, c->err) < 0)
+                return err_wrap(c->err, "process.scheduler");
+        for (uint32_t i = 0; i < sizeof policies / sizeof policies[0]; i++)
+                if (strcmp(policy, policies[i]) == 0)
+                        return read_scheduler(scheduler, i, flags, &c->w, c->err) < 0 ? err_wrap(c->err, "process.scheduler") : 0;
+        return err_set(c->err, CRINGLE_E_INVALID, "process.scheduler.policy: there is no '%.64s'", policy);
+}
+
+/* Nodes of a machine, as the kernel counts them at most. */
+#define NODES_MAX 1024
+
+/* "0-3,8" as bits; *ret_words: of these 64 each, up to the highest that is set. */
+static int read_nodes(const char *text, uint64_t nodes[NODES_MAX / 64], uint32_t *ret_words, struct cringle_err *err)
+{
+        for (const char *p = text; *p;) {
+                char *end = NULL;
+                unsigned long first = *p >= '0' && *p <= '9' ? strtoul(p, &end, 10) : NODES_MAX, last = first;
+
+                if (end && *end == '-')
+                        last = end[1] >= '0' && end[1] <= '9' ? strtoul(end + 1, &end, 10) : NODES_MAX;
+                if (!end || first > last || last >= NODES_MAX || (*end && (*end != ',' || !end[1])))
+                        return err_set(err, CRINGLE_E_INVALID, "nodes: '%.64s' is no list of numbers below %d", text, NODES_MAX);
+                for (; first <= last; first++)
+                        nodes[first / 64] |= UINT64_C(1) << first % 64;
+                if (*ret_words < last / 64 + 1)
+                        *ret_words = (uint32_t) last / 64 + 1;
+                p = *end ? end + 1 : end;
+        }
+        return 0;
+}
+
+static int add_memory_policy(struct compile *c)
+{
+        static const char *const modes[] = { "MPOL_DEFAULT", "MPOL_PREFERRED", "MPOL_BIND", "MPOL_INTERLEAVE", "MPOL_LOCAL",
+                                             "MPOL_PREFERRED_MANY", "MPOL_WEIGHTED_INTERLEAVE" };
+        static const struct flag known[] = { { "MPOL_F_STATIC_NODES", 1 << 15 }, { "MPOL_F_RELATIVE_NODES", 1 << 14 },
+                                             { "MPOL_F_NUMA_BALANCING", 1 << 13 }, { 0 } };
+        uint64_t nodes[NODES_MAX / 64] = { 0 }, flags = 0;
+        struct json_object *policy;
+        const char *mode, *list = "";
+        uint32_t words = 0;
+        int there = c->linux_ ? json_get_object(c->linux_, "memoryPolicy", &policy, c->err) : 0;
+
+        if (there <= 0)
+                return there;
+        if (need_string(policy, "mode", &mode, c->err) < 0 || json_get_string(policy, "nodes", &list, c->err) < 0 ||
+            add_flags(policy, known, &flags, c->err) < 0 || read_nodes(list, nodes, &words, c->err) < 0)
+                return err_wrap(c->err, "linux.memoryPolicy");
+        for (uint32_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
+                if (strcmp(mode, modes[i]) != 0)
+                        continue;
+                rec_begin(&c->w, PLAN_MEMORY_POLICY);
+                rec_put_u32(&c->w, i | (uint32_t) flags);
+                rec_put_u32(&c->w, words);
+                for (uint32_t k = 0; k < words; k++)
+                        rec_put_u64(&c->w, nodes[k]);
+                rec_end(&c->w);
+                return 0;
+        }
+        return err_set(c->err, CRINGLE_E_INVALID, "linux.memoryPolicy.mode: there is no '%.64s'", mode);
+}
+
 static int add_personality(struct compile *c)
 {
         struct json_object *personality;
@@ -1069,8 +1210,8 @@ static int add_personality(struct compile *c)
 /* Members that ask for what no part of the launch can do. */
 static int refuse_unknown_wishes(struct compile *c)
 {
-        static const char *const process[] = { "scheduler", "execCPUAffinity", NULL };
-        static const char *const linux_members[] = { "intelRdt", "netDevices", "memoryPolicy", NULL };
+        static const char *const process[] = { "execCPUAffinity", NULL };
+        static const char *const linux_members[] = { "intelRdt", "netDevices", NULL };
         struct json_object *value;
 
         for (size_t i = 0; process[i]; i++)
@@ -1113,7 +1254,7 @@ static int add_command(struct compile *c, const char *const *argv)
 static int add_process(struct compile *c, const char *const *argv)
 {
         if (add_command(c, argv) < 0 || add_user(c) < 0 || add_limits(c) < 0 || add_confinement(c) < 0 ||
-            add_tty(c) < 0 || add_io_priority(c) < 0)
+            add_tty(c) < 0 || add_io_priority(c) < 0 || add_scheduler(c) < 0 || add_memory_policy(c) < 0)
                 return -1;
         return add_personality(c);
 }

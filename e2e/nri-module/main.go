@@ -16,6 +16,8 @@
 //	reject   a variable that no adjustment may set: as a validator
 //	hooks    false: no adjustment may add OCI hooks, says NRI's default validator
 //	memory   limit in bytes for each new container
+//	numa     a memory policy for each new container: nodes to bind to
+//	batch    true: each new container is scheduled as a batch job
 //	instead  limit in bytes for each container whose limits the kubelet changes
 //	others   limit in bytes for the first container that it knows of, when another one changes
 package main
@@ -52,8 +54,10 @@ type config struct {
 	Hooks  *bool             `json:"hooks"`
 	Memory int64             `json:"memory"`
 
-	Instead int64 `json:"instead"`
-	Others  int64 `json:"others"`
+	Numa    string `json:"numa"`
+	Batch   bool   `json:"batch"`
+	Instead int64  `json:"instead"`
+	Others  int64  `json:"others"`
 }
 
 type plugin struct {
@@ -157,6 +161,12 @@ func (p *plugin) CreateContainer(_ context.Context, pod *api.PodSandbox, c *api.
 	}
 	if p.c.Memory != 0 {
 		a.SetLinuxMemoryLimit(p.c.Memory)
+	}
+	if p.c.Numa != "" {
+		a.SetLinuxMemoryPolicy(api.MpolMode_MPOL_BIND, p.c.Numa)
+	}
+	if p.c.Batch {
+		a.SetLinuxScheduler(&api.LinuxScheduler{Policy: api.LinuxSchedulerPolicy_SCHED_BATCH, Nice: 3})
 	}
 	return a, nil, nil
 }

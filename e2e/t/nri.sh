@@ -153,6 +153,15 @@ eventually 10 listed 40-takes
 container_run contest taken 'echo $GIVEN; exec sleep 1000' >/dev/null
 check "what is removed first may be set" eventually 5 logged contest taken taken
 leaves 40-takes "$PLUGIN"
+connect 46-places '{"numa": "0", "batch": true}'
+places=$PLUGIN
+eventually 10 listed 46-places
+container_run contest placed 'grep -m1 -o bind:0 /proc/self/numa_maps; cut -d" " -f19,41 /proc/self/stat; exec sleep 1000' >/dev/null
+placed() {
+        [[ $(container_log contest placed) == $'bind:0\n3 3' ]]
+}
+check "scheduler and memory policy are as a plugin wants them" eventually 5 placed
+leaves 46-places "$places"
 connect 50-judge '{"reject": "SECOND"}'
 judge=$PLUGIN
 eventually 10 listed 50-judge

@@ -239,11 +239,13 @@ static int apply_rlimits(struct apply *x, const Nri__ContainerAdjustment *from, 
 /* An empty first argument: whoever set them before, these count. */
 static int apply_args(struct apply *x, const Nri__ContainerAdjustment *from, struct cringle_err *err)
 {
-        size_t skip = from->n_args && str_empty(from->args[0]);
-        auto_free const char **args = list_of(from->args + skip, from->n_args - skip);
+        auto_free const char **args = NULL;
+        size_t skip;
 
         if (from->n_args == 0)
                 return 0;
+        skip = str_empty(from->args[0]);
+        args = list_of(from->args + skip, from->n_args - skip);
         if (skip && adjust_take(x->a, "process", "arguments", err) < 0)
                 return -1;
         if (claim(x, NRI__FIELD__Args, "process", "arguments", NULL, err) < 0)

@@ -22,6 +22,7 @@ static struct {
         [PLAN_ARGV] = { "argv", "l" }, [PLAN_ENV] = { "env", "l" }, [PLAN_TTY] = { "tty", "uu" },
         [PLAN_HOOK] = { "hook", "usllUusss" }, [PLAN_STATE] = { "state", "sss" }, [PLAN_BUNDLE] = { "bundle", "s" },
         [PLAN_PERSONALITY] = { "personality", "u" }, [PLAN_IO_PRIORITY] = { "io_priority", "u" },
+        [PLAN_SCHEDULER] = { "scheduler", "uUuuUUU" }, [PLAN_MEMORY_POLICY] = { "memory_policy", "uuUU" },
 };
 
 static void dump(const struct buf *plan, struct buf *out)
@@ -149,15 +150,19 @@ static void the_process_is_told_whole(void **state)
                 "\"consoleSize\":{\"width\":80,\"height\":24},\"noNewPrivileges\":true,\"oomScoreAdj\":-500,"
                 "\"rlimits\":[{\"type\":\"RLIMIT_NOFILE\",\"soft\":10,\"hard\":18446744073709551615}],"
                 "\"capabilities\":{\"bounding\":[\"CAP_CHOWN\",\"CAP_CHECKPOINT_RESTORE\"],\"permitted\":[\"CAP_CHOWN\"],\"effective\":[\"CAP_CHOWN\"]},"
-                "\"apparmorProfile\":\"p\",\"selinuxLabel\":\"l\",\"ioPriority\":{\"class\":\"IOPRIO_CLASS_BE\",\"priority\":4}",
+                "\"apparmorProfile\":\"p\",\"selinuxLabel\":\"l\",\"ioPriority\":{\"class\":\"IOPRIO_CLASS_BE\",\"priority\":4},"
+                "\"scheduler\":{\"policy\":\"SCHED_DEADLINE\",\"nice\":-5,\"priority\":7,\"flags\":[\"SCHED_FLAG_RESET_ON_FORK\","
+                "\"SCHED_FLAG_DL_OVERRUN\"],\"runtime\":10,\"deadline\":20,\"period\":30}",
                 "", ",\"seccomp\":{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":[\"mkdir\"],\"action\":\"SCMP_ACT_ERRNO\"}]},"
+                "\"memoryPolicy\":{\"mode\":\"MPOL_INTERLEAVE\",\"nodes\":\"0-2,65\",\"flags\":[\"MPOL_F_STATIC_NODES\"]},"
                 "\"personality\":{\"domain\":\"LINUX32\"}", "");
         auto_buf out = BUF_INIT;
 
         assert_ok(compile(text, &out, unit_err()), unit_err());
         assert_contains(out.data, "env [A=1]\nuser 4294967294 5 63\nrlimit 7 a ffffffffffffffff\noom_score 4294966796\n"
                                   "caps 10000000001 1 1 0 0\nno_new_privs\napparmor <p>\nselinux <l>\n");
-        assert_contains(out.data, "seccomp 0 1\ntty 80 24\nio_priority 16388\npersonality 8\n");
+        assert_contains(out.data, "seccomp 0 1\ntty 80 24\nio_priority 16388\n"
+                                  "scheduler 6 5 4294967291 7 a 14 1e\nmemory_policy 32771 2 7 2\npersonality 8\n");
 }
 
 static void hooks_keep_their_stage_order_and_environment(void **state)
@@ -229,7 +234,16 @@ static void what_cannot_be_done_or_must_not_be_is_refused(void **state)
                 { ",\"capabilities\":{\"bounding\":[\"CAP_NOPE\"]}", "", "", "", "CAP_NOPE" },
                 { ",\"capabilities\":{\"ambient\":[\"CAP_CHOWN\"]}", "", "", "", "ambient" },
                 { ",\"rlimits\":[{\"type\":\"RLIMIT_X\",\"soft\":1,\"hard\":1}]", "", "", "", "RLIMIT_X" },
-                { ",\"scheduler\":{\"policy\":\"SCHED_FIFO\"}", "", "", "", "process.scheduler" },
+                { ",\"scheduler\":{\"policy\":\"SCHED_FAST\"}", "", "", "", "process.scheduler.policy: there is no 'SCHED_FAST'" },
+                { ",\"scheduler\":{\"policy\":\"SCHED_FIFO\",\"priority\":100}", "", "", "", "process.scheduler: priority" },
+                { ",\"scheduler\":{\"policy\":\"SCHED_OTHER\",\"nice\":20}", "", "", "", "process.scheduler: nice" },
+                { ",\"scheduler\":{\"policy\":\"SCHED_OTHER\",\"flags\":[\"X\"]}", "", "", "", "flags: there is no 'X'" },
+                { "", "", ",\"memoryPolicy\":{\"mode\":\"MPOL_X\"}", "", "linux.memoryPolicy.mode: there is no 'MPOL_X'" },
+                { "", "", ",\"memoryPolicy\":{\"mode\":\"MPOL_BIND\",\"nodes\":\"1024\"}", "", "linux.memoryPolicy: nodes" },
+                { "", "", ",\"memoryPolicy\":{\"mode\":\"MPOL_BIND\",\"nodes\":\"3-1\"}", "", "linux.memoryPolicy: nodes" },
+                { "", "", ",\"memoryPolicy\":{\"mode\":\"MPOL_BIND\",\"nodes\":\"0,\"}", "", "linux.memoryPolicy: nodes" },
+                { "", "", ",\"intelRdt\":{\"closID\":\"x\"}", "", "linux.intelRdt is not supported" },
+                { "", "", ",\"netDevices\":{\"eth1\":{}}", "", "linux.netDevices is not supported" },
                 { "", "", ",\"maskedPaths\":[\"rel\"]", "", "not absolute" },
                 { "", "", "", ",\"hooks\":{\"prestart\":[{\"path\":\"rel\"}]}", "not absolute" },
                 { "", "", "", ",\"hooks\":{\"prestart\":[{\"path\":\"/x\",\"from\":\"me\"}]}", "from" },
