@@ -1,12 +1,14 @@
 /*
- * Unix sockets; see sock.h.
+ * Sockets; see sock.h.
  *
  * sun_path has 108 bytes.  Longer paths are reached through /proc/self/fd of their
  * directory, which also keeps a renamed parent from leading elsewhere.
  */
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -16,6 +18,8 @@
 
 #include "agent/base/own.h"
 #include "agent/base/sock.h"
+
+#define BIND_TRIES 20                   /* of 50 ms */
 
 /* Open the directory of @path and name the socket through it. */
 static int address_of(const char *path, struct sockaddr_un *ret, int *ret_dir, struct cringle_err *err)
@@ -59,6 +63,51 @@ int sock_listen(const char *path, int type, mode_t mode, struct cringle_err *err
         if (chmod(address.sun_path, mode) < 0 || listen(fd, 128) < 0)
                 return err_sys(err, "listen on %s", path);
 
+        return steal_fd(&fd);
+}
+
+static int parse_ip(const char *text, uint16_t port, struct sockaddr_storage *ret, socklen_t *ret_size,
+                    struct cringle_err *err)
+{
+        struct sockaddr_in *v4 = (void *) ret;
+        struct sockaddr_in6 *v6 = (void *) ret;
+
+        memset(ret, 0, sizeof *ret);
+        if (inet_pton(AF_INET, text, &v4->sin_addr) == 1) {
+                v4->sin_family = AF_INET;
+                v4->sin_port = htons(port);
+                *ret_size = sizeof *v4;
+        } else if (inet_pton(AF_INET6, text, &v6->sin6_addr) == 1) {
+                v6->sin6_family = AF_INET6;
+                v6->sin6_port = htons(port);
+                *ret_size = sizeof *v6;
+        } else {
+                return err_set(err, CRINGLE_E_INVALID, "'%s' is no IP address", text);
+        }
+        return 0;
+}
+
+int sock_listen_ip(const char *address, uint16_t port, struct sockaddr_storage *ret, struct cringle_err *err)
+{
+        struct sockaddr_storage at;
+        socklen_t size;
+        auto_fd int fd = -1;
+        int yes = 1, r;
+
+        if (parse_ip(address, port, &at, &size, err) < 0)
+                return -1;
+        fd = socket(at.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) < 0)
+                return err_sys(err, "socket");
+        for (int i = 0; (r = bind(fd, (struct sockaddr *) &at, size)) < 0 && errno == EADDRINUSE && i < BIND_TRIES; i++)
+                usleep(50000);
+        if (r < 0 || listen(fd, 128) < 0)
+                return err_sys(err, "listen on %s port %u", address, port);
+        size = sizeof at;
+        if (getsockname(fd, (struct sockaddr *) &at, &size) < 0)
+                return err_sys(err, "the listening address");
+        if (ret)
+                *ret = at;
         return steal_fd(&fd);
 }
 

@@ -1,11 +1,13 @@
 #pragma once
 
 /*
- * Unix sockets: paths of any length, peers we know, fds in messages
+ * Sockets: unix ones with paths of any length, peers we know, fds in messages; TCP to listen on
  */
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 
 #include "agent/base/err.h"
@@ -15,6 +17,12 @@
  * SOCK_SEQPACKET.  The fd is non-blocking.  Paths longer than sun_path work.
  */
 int sock_listen(const char *path, int type, mode_t mode, struct cringle_err *err);
+
+/*
+ * Listen on TCP port @port of the IP address @address; 0: any port.  *ret (may be NULL) is what it came to.  Waits
+ * a second for a port that is taken: the helper of an agent that was killed may still have it.
+ */
+int sock_listen_ip(const char *address, uint16_t port, struct sockaddr_storage *ret, struct cringle_err *err);
 
 /* A blocking connection to @path. */
 int sock_connect(const char *path, int type, struct cringle_err *err);

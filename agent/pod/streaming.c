@@ -20,9 +20,9 @@
 #include <unistd.h>
 
 #include "agent/base/call.h"
-#include "agent/base/child.h"
 #include "agent/base/clock.h"
 #include "agent/base/dial.h"
+#include "agent/base/helper.h"
 #include "agent/base/log.h"
 #include "agent/base/sock.h"
 #include "agent/base/str.h"
@@ -33,7 +33,6 @@
 #define TOKEN_LIFE (60 * NSEC_PER_SEC)
 #define START_LIMIT (60 * NSEC_PER_SEC)
 #define DIAL_LIMIT (10 * NSEC_PER_SEC)
-#define BIND_TRIES 20                   /* of 50 ms: the cringle-stream of an agent that was killed may still have the port */
 
 /* From the token to the end of what it started. */
 struct session {
@@ -60,8 +59,7 @@ struct streaming {
         uint32_t uid, gid;
         int listener;                   /* -1: not needed yet */
         char *url;                      /* without the path */
-        struct child child;
-        int control;
+        struct helper helper;           /* cringle-stream */
         struct loop_watch *watch;
         uint32_t incarnation;           /* of the child */
         struct session *sessions;
@@ -111,7 +109,7 @@ int streaming_new(struct pods *pods, const struct config *config, struct streami
         *s = (struct streaming) {
                 .pods = pods, .port = config->streaming.port, .idle = config->streaming.idle_timeout,
                 .creation = config->streaming.creation_timeout, .uid = config->streaming.uid,
-                .gid = config->streaming.gid, .listener = -1, .child = CHILD_INIT, .control = -1,
+                .gid = config->streaming.gid, .listener = -1, .helper = HELPER_INIT,
         };
         /* A configuration put together by hand may leave them out. */
         s->program = strdup(config->programs.stream ? config->programs.stream : "");
@@ -132,9 +130,8 @@ void streaming_free(struct streaming *s)
         if (!s)
                 return;
         loop_watch_stop(s->watch);
-        fd_close(s->control);
+        helper_end(&s->helper);
         fd_close(s->listener);
-        child_kill(&s->child);
         while (s->sessions) {
                 struct session *next = s->sessions->next;
 
@@ -245,10 +242,10 @@ static void tell(struct streaming *s, struct stream_message *m, const int *fds, 
 {
         struct cringle_err err = CRINGLE_ERR_INIT;
 
-        if (s->control < 0)
+        if (s->helper.control < 0)
                 return;
         m->version = STREAM_VERSION;
-        if (sock_send(s->control, m, sizeof *m, fds, n_fds, &err) < 0)
+        if (sock_send(s->helper.control, m, sizeof *m, fds, n_fds, &err) < 0)
                 lost(s, err.text);      /* also when it does not read: a stuck one is replaced */
 }
 
@@ -305,13 +302,12 @@ static void lost(struct streaming *s, const char *why)
 {
         struct cringle_err err = CRINGLE_ERR_INIT;
 
-        if (s->control < 0)
+        if (s->helper.control < 0)
                 return;
         log_warning("cringle-stream ended: %s", why);
         loop_watch_stop(s->watch);
         s->watch = NULL;
-        s->control = fd_close(s->control);
-        child_kill(&s->child);
+        helper_end(&s->helper);
         for (struct session *x = s->sessions, *next; x; x = next) {
                 next = x->next;
                 if (x->client)
@@ -488,34 +484,10 @@ static int make_url(struct streaming *s, const struct sockaddr_storage *address,
 
 static int open_listener(struct streaming *s, struct cringle_err *err)
 {
-        struct sockaddr_storage address = { 0 };
-        struct sockaddr_in *v4 = (void *) &address;
-        struct sockaddr_in6 *v6 = (void *) &address;
-        socklen_t size = sizeof *v4;
-        auto_fd int fd = -1;
-        int yes = 1, r;
+        struct sockaddr_storage address;
+        auto_fd int fd = sock_listen_ip(s->address, (uint16_t) s->port, &address, err);
 
-        if (inet_pton(AF_INET, s->address, &v4->sin_addr) == 1) {
-                v4->sin_family = AF_INET;
-                v4->sin_port = htons((uint16_t) s->port);
-        } else if (inet_pton(AF_INET6, s->address, &v6->sin6_addr) == 1) {
-                v6->sin6_family = AF_INET6;
-                v6->sin6_port = htons((uint16_t) s->port);
-                size = sizeof *v6;
-        } else {
-                return err_set(err, CRINGLE_E_INVALID, "streaming.address: '%s' is no IP address", s->address);
-        }
-        fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) < 0)
-                return err_sys(err, "socket");
-        for (int i = 0; (r = bind(fd, (struct sockaddr *) &address, size)) < 0 && errno == EADDRINUSE && i < BIND_TRIES; i++)
-                usleep(50000);
-        if (r < 0 || listen(fd, 128) < 0)
-                return err_sys(err, "listen on %s port %d", s->address, (int) s->port);
-        size = sizeof address;
-        if (getsockname(fd, (struct sockaddr *) &address, &size) < 0)
-                return err_sys(err, "the listening address");
-        if (make_url(s, &address, err) < 0)
+        if (fd < 0 || make_url(s, &address, err) < 0)
                 return -1;
         s->listener = steal_fd(&fd);
         return 0;
@@ -523,13 +495,11 @@ static int open_listener(struct streaming *s, struct cringle_err *err)
 
 static int spawn(struct streaming *s, struct cringle_err *err)
 {
-        const char *const argv[] = { "cringle-stream", NULL };
-        auto_fd int ours = -1, its = -1, certificate = -1, key = -1;
+        auto_fd int certificate = -1, key = -1;
         struct stream_message m = {
                 .version = STREAM_VERSION, .type = STREAM_SETUP, .flags = s->certificate ? STREAM_TLS : 0,
                 .uid = s->uid, .gid = s->gid, .idle = s->idle, .creation = s->creation,
         };
-        int pair[2], room = 1 << 20;
 
         if (s->certificate) {
                 certificate = open(s->certificate, O_RDONLY | O_CLOEXEC);
@@ -539,26 +509,14 @@ static int spawn(struct streaming *s, struct cringle_err *err)
                 if (key < 0)
                         return err_sys(err, "open %s", s->key);
         }
-        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-                return err_sys(err, "make a socket pair");
-        ours = pair[0];
-        its = pair[1];
-        setsockopt(ours, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof room);
-        if (sock_send(ours, &m, sizeof m, (int[]) { s->listener, certificate, key }, s->certificate ? 3 : 1, err) < 0)
+        if (helper_start(s->program, "cringle-stream", STREAM_CONTROL_FD, &m, sizeof m,
+                         (int[]) { s->listener, certificate, key }, s->certificate ? 3 : 1, &s->helper, err) < 0)
                 return -1;
-        fcntl(ours, F_SETFL, O_NONBLOCK);
-        s->watch = loop_watch(s->pods->loop, ours, UV_READABLE, on_control, s, err);
-        if (!s->watch)
-                return -1;
-        if (child_spawn(&(struct child_spec) { .path = s->program, .argv = argv,
-                                               .fds = (struct child_fd[]) { { 2, 2 }, { its, STREAM_CONTROL_FD } },
-                                               .n_fds = 2 },
-                        &s->child, err) < 0) {
-                loop_watch_stop(s->watch);
-                s->watch = NULL;
+        s->watch = loop_watch(s->pods->loop, s->helper.control, UV_READABLE, on_control, s, err);
+        if (!s->watch) {
+                helper_end(&s->helper);
                 return -1;
         }
-        s->control = steal_fd(&ours);
         s->incarnation++;
         return 0;
 }
@@ -567,7 +525,7 @@ static int ensure(struct streaming *s, struct cringle_err *err)
 {
         if (s->listener < 0 && open_listener(s, err) < 0)
                 return err_wrap(err, "streaming");
-        if (s->control < 0 && spawn(s, err) < 0)
+        if (s->helper.control < 0 && spawn(s, err) < 0)
                 return err_wrap(err, "start cringle-stream");
         return 0;
 }
@@ -770,7 +728,7 @@ static void on_news(void *data)
 
         err_set(&err, CRINGLE_E_UNAVAILABLE, "the pod's monitor is gone");
         /* Telling may lose cringle-stream, and all these sessions with it. */
-        for (struct session *x = s->sessions, *next; x && s->incarnation == incarnation && s->control >= 0; x = next) {
+        for (struct session *x = s->sessions, *next; x && s->incarnation == incarnation && s->helper.control >= 0; x = next) {
                 struct stream_message m = { .type = STREAM_EXITED, .client = x->client, .code = news->code };
 
                 next = x->next;
