@@ -13,6 +13,7 @@
 
 #define COMPONENT_MAX 255
 #define PATH_LENGTH_MAX 2048
+#define CONTAINER_LEN 64
 
 static int check_component(const char *c, size_t n, struct cringle_err *err)
 {
@@ -55,7 +56,12 @@ char *name_parent(const char *parent, struct cringle_err *err)
         return buf_steal(&path);
 }
 
-char *name_path(const char *prefix, const char *parent, const char *id, struct cringle_err *err)
+static bool is_of_container(const char *id)
+{
+        return strlen(id) == CONTAINER_LEN && strspn(id, "0123456789abcdef") == CONTAINER_LEN;
+}
+
+char *name_path(const char *prefix, const char *name, const char *parent, const char *id, struct cringle_err *err)
 {
         auto_free char *above = NULL;
 
@@ -65,5 +71,5 @@ char *name_path(const char *prefix, const char *parent, const char *id, struct c
                 return NULL;
         }
         above = name_parent(str_empty(parent) ? prefix : parent, err);
-        return above ? str_printf(err, "%s/%s", above, id) : NULL;
+        return above ? str_printf(err, "%s/%s%s", above, is_of_container(id) ? name : "", id) : NULL;
 }

@@ -25,11 +25,13 @@
 
 #define SYSTEMD "/run/systemd/system"   /* as sd_booted(3) looks */
 #define MOUNTINFO_MAX (16 * 1024 * 1024)
+#define NAME_LENGTH_MAX 64
 #define PATIENCE (120 * NSEC_PER_SEC)   /* for callers without a deadline: processes in a hung file system never end */
 
 struct driver {
         struct trees *trees;
         char *prefix;                   /* parent of what names none, without slashes at its ends */
+        char *name;                     /* before the ids of containers */
 };
 
 static void driver_destroy(void *self)
@@ -40,6 +42,7 @@ static void driver_destroy(void *self)
                 return;
         trees_free(d->trees);
         free(d->prefix);
+        free(d->name);
         free(d);
 }
 
@@ -68,6 +71,11 @@ static int driver_create(const struct cringle_host *host, const struct cringle_p
         d->prefix = name_parent(setting(settings, "prefix"), err);
         if (!d->prefix)
                 return err_wrap(err, "prefix");
+        d->name = strdup(setting(settings, "name"));
+        if (!d->name)
+                return err_oom(err);
+        if (*d->name && !str_is_id(d->name, NAME_LENGTH_MAX))
+                return err_set(err, CRINGLE_E_INVALID, "name: want letters, digits, '_', '.', '-'");
         if (file_read("/proc/self/mountinfo", MOUNTINFO_MAX, &mountinfo, err) < 0)
                 return -1;
         if (trees_find(setting(settings, "mount_point"), mountinfo.data, &d->trees, err) < 0)
@@ -129,7 +137,7 @@ static int driver_path(void *self, const char *parent, const char *id, struct cr
                        struct cringle_err *err)
 {
         struct driver *d = self;
-        auto_free char *path = name_path(d->prefix, parent, id, err);
+        auto_free char *path = name_path(d->prefix, d->name, parent, id, err);
 
         return path ? fill_dirs(d->trees, path, ret, err) : -1;
 }
@@ -198,7 +206,7 @@ static int driver_make(void *self, const struct cringle_call *call, const char *
                        struct cringle_err *err)
 {
         struct driver *d = self;
-        auto_free char *path = name_path(d->prefix, parent, id, err);
+        auto_free char *path = name_path(d->prefix, d->name, parent, id, err);
         auto_free bool *made = calloc(d->trees->n, sizeof *made);
 
         if (!path)
@@ -219,7 +227,7 @@ static int driver_update(void *self, const struct cringle_call *call, const char
                          const struct cringle_resources *resources, struct cringle_err *err)
 {
         struct driver *d = self;
-        auto_free char *path = name_path(d->prefix, parent, id, err);
+        auto_free char *path = name_path(d->prefix, d->name, parent, id, err);
 
         if (!path)
                 return -1;
@@ -233,7 +241,7 @@ static int driver_stats(void *self, const char *parent, const char *id, struct c
                         struct cringle_err *err)
 {
         struct driver *d = self;
-        auto_free char *path = id ? name_path(d->prefix, parent, id, err)
+        auto_free char *path = id ? name_path(d->prefix, d->name, parent, id, err)
                                   : name_parent(str_empty(parent) ? d->prefix : parent, err);
 
         return path ? stats_read(d->trees, path, ret, err) : -1;
@@ -246,7 +254,7 @@ static int driver_kill(void *self, const struct cringle_call *call, const char *
 {
         struct driver *d = self;
         struct cringle_call within = call_within(call, PATIENCE);
-        auto_free char *path = name_path(d->prefix, parent, id, err);
+        auto_free char *path = name_path(d->prefix, d->name, parent, id, err);
 
         return path ? ending_kill(d->trees, &within, path, err) : -1;
 }
@@ -256,7 +264,7 @@ static int driver_freeze(void *self, const struct cringle_call *call, const char
 {
         struct driver *d = self;
         struct cringle_call within = call_within(call, PATIENCE);
-        auto_free char *path = name_path(d->prefix, parent, id, err);
+        auto_free char *path = name_path(d->prefix, d->name, parent, id, err);
 
         return path ? ending_freeze(d->trees, &within, path, frozen, err) : -1;
 }
@@ -266,7 +274,7 @@ static int driver_remove(void *self, const struct cringle_call *call, const char
 {
         struct driver *d = self;
         struct cringle_call within = call_within(call, PATIENCE);
-        auto_free char *path = name_path(d->prefix, parent, id, err);
+        auto_free char *path = name_path(d->prefix, d->name, parent, id, err);
 
         if (!path || ending_destroy(d->trees, &within, path, err) < 0)
                 return -1;
@@ -291,6 +299,7 @@ static const struct cringle_cgroup_ops ops = {
 static const struct cringle_setting schema[] = {
         { "mount_point", CRINGLE_PATH, "/sys/fs/cgroup", "where the cgroup hierarchies are mounted, at or below" },
         { "prefix", CRINGLE_PATH, "/cringle", "parent of cgroups for which the kubelet names none" },
+        { "name", CRINGLE_STRING, "", "what comes before a container's id in its cgroup's name; to be changed on a drained node only" },
         { 0 },
 };
 

@@ -43,7 +43,7 @@ static void parents_are_cleaned_and_ids_kept_plain(void **state)
         };
 
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-                auto_free char *path = name_path("/cringle", cases[i].parent, cases[i].id, unit_err());
+                auto_free char *path = name_path("/cringle", "", cases[i].parent, cases[i].id, unit_err());
 
                 if (!str_equal(path, cases[i].want))
                         fail_msg("'%s' '%s': '%s'", cases[i].parent, cases[i].id ? cases[i].id : "NULL",
@@ -51,11 +51,21 @@ static void parents_are_cleaned_and_ids_kept_plain(void **state)
         }
 }
 
+static void containers_alone_can_be_given_a_name(void **state)
+{
+        static const char id[] = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+        auto_free char *container = name_path("/cringle", "crio-", "/pods", id, unit_err());
+        auto_free char *monitor = name_path("/cringle", "crio-", "/pods", "monitor-1", unit_err());
+
+        assert_string_equal(container, "pods/crio-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef");
+        assert_string_equal(monitor, "pods/monitor-1");
+}
+
 static void a_slice_is_refused_with_advice(void **state)
 {
         struct cringle_err *err = unit_err();
 
-        assert_null(name_path("/cringle", "/kubepods.slice", "abc", err));
+        assert_null(name_path("/cringle", "", "/kubepods.slice", "abc", err));
         assert_int_equal(err->code, CRINGLE_E_INVALID);
         assert_contains(err->text, "systemd slice");
         assert_contains(err->text, "cgroupDriver");
@@ -476,6 +486,7 @@ static void a_bad_device_rule_is_refused(void **state)
 
 UNIT_MAIN(
         cmocka_unit_test(parents_are_cleaned_and_ids_kept_plain),
+        cmocka_unit_test(containers_alone_can_be_given_a_name),
         cmocka_unit_test(a_slice_is_refused_with_advice),
         cmocka_unit_test(shares_become_weights_on_a_logarithmic_scale),
         FAKE(a_directory_of_a_v2_tree_serves_as_one),
