@@ -28,6 +28,7 @@
 #include "agent/cri/service.h"
 #include "agent/host/host.h"
 #include "agent/image/store.h"
+#include "agent/observe/observe.h"
 #include "agent/pod/pods.h"
 #include "agent/rpc/server.h"
 #include "config/config.h"
@@ -298,10 +299,15 @@ static int serve(struct agent *a, struct cringle_err *err)
         };
         struct cri_options cri = { a->pods, a->images, a->host, a->hooks, a->workers, a->pullers, a->loop };
         struct admin_options admin = { a->pods, a->images, a->host, a->hooks, a->workers, a->loop, reload, a };
+        struct observe_options observe = { .config = c, .loop = a->loop, .workers = a->workers,
+                                           .sources = { a->pods, a->host, a->hooks, NULL } };
         int fd;
 
         if (rpc_server_new(a->loop, &limits, &a->server, err) < 0 || cri_new(&cri, a->server, &a->cri, err) < 0 ||
             admin_new(&admin, a->server, &a->admin, err) < 0)
+                return -1;
+        observe.sources.server = a->server;
+        if (observe_start(&observe, err) < 0)
                 return -1;
         fd = sock_listen(c->socket, SOCK_STREAM, 0660, err);
         if (fd < 0)

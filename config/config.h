@@ -166,6 +166,12 @@ struct config {
                 uint32_t uid, gid;      /* of cringle-stream: 65534 */
         } streaming;
 
+        struct {
+                char *address;          /* 127.0.0.1 */
+                int64_t port;           /* 0: not served */
+        } metrics;
+
+        char *inspect_socket;           /* NULL: not served */
         char *seccomp_profile;          /* JSON file for RuntimeDefault; NULL: the built-in one */
 };
 

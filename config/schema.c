@@ -268,6 +268,14 @@ static const struct key streaming[] = {
         END
 };
 
+static const struct key metrics[] = {
+        { "address", KEY_STRING, AT(metrics.address), .fallback = "127.0.0.1",
+          .help = "The IP address that metrics are served on, over plain HTTP at /metrics." },
+        { "port", KEY_INTEGER, AT(metrics.port), .fallback = "0", .min = 0, .max = 65535,
+          .help = "The TCP port; 0: they are not served." },
+        END
+};
+
 const struct key schema_keys[] = {
         { "root", KEY_PATH, AT(root), .fallback = "/var/lib/cringle",
           .help = "What survives a reboot: images, the store, writable layers." },
@@ -293,6 +301,10 @@ const struct key schema_keys[] = {
         { "containers", KEY_SECTION, 0, .keys = containers, .help = "Limits for containers." },
         { "server", KEY_SECTION, 0, .keys = server, .help = "The gRPC server." },
         { "streaming", KEY_SECTION, 0, .keys = streaming, .help = "Exec, attach and port-forward." },
+        { "metrics", KEY_SECTION, 0, .keys = metrics, .help = "The agent's, its plugins', hooks' and containers' numbers for Prometheus." },
+        { "inspect_socket", KEY_PATH, AT(inspect_socket), .shown = "not served",
+          .help = "Where a kubelet's collector (cAdvisor) finds the labels of containers. It looks at /var/run/crio/crio.sock only, "
+                  "and into cgroups named crio-ID: set the cgroup driver's `name` to crio- with it." },
         { "seccomp_profile", KEY_PATH, AT(seccomp_profile), .shown = "built in", .flags = KEY_LIVE,
           .help = "A seccomp profile (JSON) for RuntimeDefault." },
         END

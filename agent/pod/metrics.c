@@ -1,8 +1,8 @@
 /*
  * Metrics by the names that a kubelet's own collector gives them
  *
- * Values are whole numbers, so seconds are whole seconds.  What the kernel does not
- * tell has no value.  Label values are in the order of the descriptor's keys.
+ * CRI's values are whole numbers, so seconds are whole seconds there.  What the kernel does
+ * not tell has no value.  Label values are in the order of the descriptor's keys.
  */
 
 #include <dirent.h>
@@ -202,6 +202,7 @@ void pods_metric_descriptors(pods_message_fn fn, void *data)
 struct shown_metric {
         Cri__Metric m;
         Cri__UInt64Value value;
+        double exact;
         char *labels[LABELS_MAX];       /* borrowed */
 };
 
@@ -222,16 +223,17 @@ static void metrics_done(struct shown_metrics *s)
 }
 
 /* @extra: values of the labels that this one has besides; as many as it has are looked at. */
-static void add_with(struct shown_metrics *s, enum metric which, int64_t value, const char *const *extra)
+static struct shown_metric *add_with(struct shown_metrics *s, enum metric which, int64_t value, const char *const *extra)
 {
         struct shown_metric *m;
 
         if (value == CRINGLE_UNSET)
-                return;
+                return NULL;
         m = must(calloc(1, sizeof *m));
         cri__metric__init(&m->m);
         cri__uint64_value__init(&m->value);
         m->value.value = (uint64_t) value;
+        m->exact = (double) value;
         m->m.name = message_text(table[which].name);
         m->m.timestamp = s->now;
         m->m.metric_type = table[which].type;
@@ -242,13 +244,14 @@ static void add_with(struct shown_metrics *s, enum metric which, int64_t value, 
                 m->labels[i] = i < N_BASE ? s->base[i] : message_text(extra[i - N_BASE]);
         s->list = must(realloc(s->list, (s->n + 1) * sizeof(Cri__Metric *)));
         s->list[s->n++] = &m->m;
+        return m;
 }
+
+static const char *const no_extra[LABELS_MAX - N_BASE] = { "", "", "", "" };
 
 static void add(struct shown_metrics *s, enum metric which, int64_t value)
 {
-        static const char *const none[LABELS_MAX - N_BASE] = { "", "", "", "" };
-
-        add_with(s, which, value, none);
+        add_with(s, which, value, no_extra);
 }
 
 static void add_1(struct shown_metrics *s, enum metric which, int64_t value, const char *label)
@@ -256,9 +259,17 @@ static void add_1(struct shown_metrics *s, enum metric which, int64_t value, con
         add_with(s, which, value, (const char *const[]) { label, "", "", "" });
 }
 
-static int64_t seconds(int64_t nsec)
+static void add_seconds_with(struct shown_metrics *s, enum metric which, int64_t nsec, const char *const *extra)
 {
-        return nsec == CRINGLE_UNSET ? CRINGLE_UNSET : nsec / NSEC_PER_SEC;
+        struct shown_metric *m = nsec == CRINGLE_UNSET ? NULL : add_with(s, which, nsec / NSEC_PER_SEC, extra);
+
+        if (m)
+                m->exact = (double) nsec / NSEC_PER_SEC;
+}
+
+static void add_seconds(struct shown_metrics *s, enum metric which, int64_t nsec)
+{
+        add_seconds_with(s, which, nsec, no_extra);
 }
 
 static void add_cgroup(struct shown_metrics *s, const struct cringle_cgroup_stats *c, const char *device)
@@ -270,10 +281,10 @@ static void add_cgroup(struct shown_metrics *s, const struct cringle_cgroup_stat
 
         add(s, CFS_PERIODS, c->cpu_periods);
         add(s, CFS_THROTTLED, c->cpu_throttled);
-        add(s, CFS_THROTTLED_TIME, seconds(c->cpu_throttled_time));
-        add(s, CPU_SYSTEM, seconds(c->cpu_system));
-        add_1(s, CPU_USAGE, seconds(c->cpu_usage), "total");
-        add(s, CPU_USER, seconds(c->cpu_user));
+        add_seconds(s, CFS_THROTTLED_TIME, c->cpu_throttled_time);
+        add_seconds(s, CPU_SYSTEM, c->cpu_system);
+        add_seconds_with(s, CPU_USAGE, c->cpu_usage, (const char *const[]) { "total", "", "", "" });
+        add_seconds(s, CPU_USER, c->cpu_user);
         add(s, CACHE, c->memory_cache);
         add(s, FAILCNT, c->memory_failures);
         add_with(s, FAILURES, c->page_faults, (const char *const[]) { "pgfault", "hierarchy", "", "" });
@@ -286,12 +297,12 @@ static void add_cgroup(struct shown_metrics *s, const struct cringle_cgroup_stat
         add(s, MEMORY, c->memory_usage);
         add(s, WORKING_SET, c->memory_working_set);
         add(s, OOM, c->oom_kills);
-        add(s, CPU_STALLED, seconds(c->cpu_full.total));
-        add(s, CPU_WAITING, seconds(c->cpu_some.total));
-        add(s, IO_STALLED, seconds(c->io_full.total));
-        add(s, IO_WAITING, seconds(c->io_some.total));
-        add(s, MEMORY_STALLED, seconds(c->memory_full.total));
-        add(s, MEMORY_WAITING, seconds(c->memory_some.total));
+        add_seconds(s, CPU_STALLED, c->cpu_full.total);
+        add_seconds(s, CPU_WAITING, c->cpu_some.total);
+        add_seconds(s, IO_STALLED, c->io_full.total);
+        add_seconds(s, IO_WAITING, c->io_some.total);
+        add_seconds(s, MEMORY_STALLED, c->memory_full.total);
+        add_seconds(s, MEMORY_WAITING, c->memory_some.total);
         add(s, THREADS, c->pids);
         add_with(s, BLKIO, c->io_read_bytes, (const char *const[]) { "", "", "", "Read" });
         add_with(s, BLKIO, c->io_write_bytes, (const char *const[]) { "", "", "", "Write" });
@@ -517,24 +528,71 @@ static bool any_pod(const struct pod *pod, const void *data)
         return true;
 }
 
+/* What all ready pods have. */
+struct shown {
+        struct pods *pods;
+        struct pod **all;
+        struct netdev_look *networks;
+        struct shown_pod *each;
+        size_t n;
+};
+
+static struct shown show_all(struct pods *pods)
+{
+        struct shown s = { .pods = pods };
+
+        s.all = pods_collect(pods, any_pod, NULL, &s.n);
+        s.networks = pods_netdevs(s.all, s.n);
+        s.each = must(calloc(s.n + 1, sizeof *s.each));
+        for (size_t i = 0; i < s.n; i++)
+                show_pod(&s.each[i], s.all[i], &s.networks[i]);
+        return s;
+}
+
+static void shown_done(struct shown *s)
+{
+        for (size_t i = 0; i < s->n; i++)
+                shown_pod_done(&s->each[i], s->pods);
+        free(s->each);
+        netdev_looks_free(s->networks, s->n);
+        pods_unref_all(s->pods, s->all, s->n);
+}
+
 void pods_list_metrics(struct pods *pods, pods_message_fn fn, void *data)
 {
         Cri__ListPodSandboxMetricsResponse response = CRI__LIST_POD_SANDBOX_METRICS_RESPONSE__INIT;
-        size_t n;
-        struct pod **all = pods_collect(pods, any_pod, NULL, &n);
-        struct netdev_look *networks = pods_netdevs(all, n);
-        auto_free struct shown_pod *shown = must(calloc(n + 1, sizeof *shown));
-        auto_free Cri__PodSandboxMetrics **list = must(calloc(n + 1, sizeof *list));
+        struct shown shown = show_all(pods);
+        auto_free Cri__PodSandboxMetrics **list = must(calloc(shown.n + 1, sizeof *list));
 
-        for (size_t i = 0; i < n; i++) {
-                show_pod(&shown[i], all[i], &networks[i]);
-                list[i] = &shown[i].m;
-        }
-        response.n_pod_metrics = n;
+        for (size_t i = 0; i < shown.n; i++)
+                list[i] = &shown.each[i].m;
+        response.n_pod_metrics = shown.n;
         response.pod_metrics = list;
         fn(data, &response.base);
-        for (size_t i = 0; i < n; i++)
-                shown_pod_done(&shown[i], pods);
-        netdev_looks_free(networks, n);
-        pods_unref_all(pods, all, n);
+        shown_done(&shown);
+}
+
+static void walk(const struct shown_metrics *s, pods_metric_fn fn, void *data)
+{
+        for (size_t i = 0; i < s->n; i++) {
+                const struct shown_metric *m = (const struct shown_metric *) s->list[i];
+
+                fn(data, &(struct pods_metric) {
+                        .name = m->m.name, .counter = m->m.metric_type == COUNTER,
+                        .labels = (const char *const *) m->m.label_values, .n_labels = m->m.n_label_values,
+                        .value = m->exact,
+                });
+        }
+}
+
+void pods_walk_metrics(struct pods *pods, pods_metric_fn fn, void *data)
+{
+        struct shown shown = show_all(pods);
+
+        for (size_t i = 0; i < shown.n; i++) {
+                walk(&shown.each[i].own, fn, data);
+                for (size_t k = 0; k < shown.each[i].n_containers; k++)
+                        walk(&shown.each[i].metrics[k], fn, data);
+        }
+        shown_done(&shown);
 }

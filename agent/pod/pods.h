@@ -131,6 +131,16 @@ int pods_sandbox_status(struct pods *pods, const char *id, bool verbose, pods_me
 int pods_container_status(struct pods *pods, const char *id, bool verbose, pods_message_fn fn, void *data,
                           struct cringle_err *err);
 
+/* All borrowed for the call, which is made under the same lock. */
+struct pods_inspection {
+        const Cri__ContainerStatus *container;
+        const Cri__PodSandboxStatus *pod;
+        int32_t pid;                    /* of its first process; 0: none runs */
+};
+
+typedef void (*pods_inspect_fn)(void *data, const struct pods_inspection *inspection);
+int pods_inspect(struct pods *pods, const char *id, pods_inspect_fn fn, void *data, struct cringle_err *err);
+
 /*
  * Have @fn called, under a lock, with a Cri__ContainerEventResponse for each container and pod that is
  * created, starts, stops or is deleted.  NULL: no more.  One at a time.
@@ -151,6 +161,18 @@ void pods_list_sandbox_stats(struct pods *pods, const Cri__PodSandboxStatsFilter
 /* Metrics, likewise; the descriptors are the same for ever, and answered from memory. */
 void pods_metric_descriptors(pods_message_fn fn, void *data);
 void pods_list_metrics(struct pods *pods, pods_message_fn fn, void *data);
+
+/* The same values one by one, unrounded; all borrowed for the call, which is made under no lock. */
+struct pods_metric {
+        const char *name;
+        bool counter;                   /* else a gauge */
+        const char *const *labels;      /* in the order of the descriptor's keys */
+        size_t n_labels;
+        double value;
+};
+
+typedef void (*pods_metric_fn)(void *data, const struct pods_metric *metric);
+void pods_walk_metrics(struct pods *pods, pods_metric_fn fn, void *data);
 
 struct pods_count {
         uint32_t pods, containers;

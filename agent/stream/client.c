@@ -3,8 +3,10 @@
  */
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "agent/base/clock.h"
@@ -476,6 +478,47 @@ static void upgrade(struct client *c)
                 feed(c, head.data + r.size, head.len - r.size);
 }
 
+/* --- pages --------------------------------------------------------------------- */
+
+static void ask_page(struct client *c, const struct http_request *r)
+{
+        struct stream_message m = { .type = STREAM_PAGE, .client = c->id };
+
+        if (!http_text_is(r->method, "GET")) {
+                refuse(c, "405 Method Not Allowed", "Allow: GET\r\n", "GET only");
+                return;
+        }
+        if (r->path.n >= sizeof m.text) {
+                refuse(c, "404 Not Found", "", "not found");
+                return;
+        }
+        memcpy(m.text, r->path.at, r->path.n);
+        c->phase = PHASE_CLAIM;
+        transport_pause(&c->transport, true);
+        control_send(c->server, &m);
+}
+
+static void send_page(struct client *c, const char *type, int file)
+{
+        char bytes[16384];
+        struct stat st;
+        ssize_t n;
+
+        if (fstat(file, &st) < 0) {
+                client_close(c);
+                return;
+        }
+        n = snprintf(bytes, sizeof bytes,
+                     "HTTP/1.1 200 OK\r\nContent-Type: %s\r\nContent-Length: %lld\r\nConnection: close\r\n\r\n", type,
+                     (long long) st.st_size);
+        transport_write(&c->transport, bytes, (size_t) n);
+        for (off_t at = 0; (n = pread(file, bytes, sizeof bytes, at)) > 0; at += n)
+                transport_write(&c->transport, bytes, (size_t) n);
+        client_finish(c);
+}
+
+/* --- claims -------------------------------------------------------------------- */
+
 /* Ask the agent what the token in the path is good for. */
 static void claim(struct client *c, const struct http_request *r)
 {
@@ -525,7 +568,10 @@ static void on_input(void *data, const char *bytes, size_t n)
         case 0:
                 break;
         case 1:
-                claim(c, &r);
+                if (c->server->pages)
+                        ask_page(c, &r);
+                else
+                        claim(c, &r);
                 break;
         default:
                 refuse(c, "400 Bad Request", "", err.text);
@@ -582,6 +628,8 @@ void client_answer(struct server *s, const struct stream_message *m, int *fds, s
                 c->n_ports = m->n_ports < STREAM_PORTS_MAX ? m->n_ports : STREAM_PORTS_MAX;
                 memcpy(c->ports, m->ports, sizeof c->ports);
                 upgrade(c);
+        } else if (c && c->phase == PHASE_CLAIM && m->type == STREAM_PAGE_IS && n_fds == 1) {
+                send_page(c, m->text, fds[0]);
         } else if (c && c->phase == PHASE_CLAIM && m->type == STREAM_FAILED) {
                 refuse(c, m->code == CRINGLE_E_NOT_FOUND ? "404 Not Found" : "500 Internal Server Error", "", m->text);
         } else if (c && c->phase == PHASE_OPEN) {

@@ -195,6 +195,7 @@ static int set_up(struct server *s, struct cringle_err *err)
                 return err_set(err, CRINGLE_E_INVALID, "the agent is of another version");
         s->listener = fds[0];
         s->control = STREAM_CONTROL_FD;
+        s->pages = m.flags & STREAM_PAGES;
         s->idle = m.idle;
         s->creation = m.creation;
         if (m.flags & STREAM_TLS && set_up_tls(s, fds[1], fds[2], err) < 0)

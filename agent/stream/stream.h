@@ -51,6 +51,7 @@ struct server {
         struct loop_watch *control_watch;
         struct buf unsent;              /* whole messages to the agent */
         SSL_CTX *tls;
+        bool pages;                     /* no sessions: what the agent writes */
         int64_t idle, creation;
         struct client *clients;
         size_t n_fds, max_fds;          /* in use by clients, and how many may be */

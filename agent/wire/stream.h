@@ -12,6 +12,10 @@
  *   stream: STREAM_DIAL (port)       -> STREAM_DIALED + fd or STREAM_FAILED, told apart by `number`
  *   stream: STREAM_RESIZE, STREAM_END                                     no answer
  *
+ * One that was set up with STREAM_PAGES has no sessions but serves what the agent writes:
+ *
+ *   stream: STREAM_PAGE (path)       -> STREAM_PAGE_IS (content type) + file, or STREAM_FAILED
+ *
  * The agent believes cringle-stream no further than that a token came back: what a session
  * may do was said when the token was made.
  */
@@ -36,6 +40,8 @@ enum stream_type {
         STREAM_FAILED = 9,
         STREAM_RESIZE = 10,
         STREAM_END = 11,
+        STREAM_PAGE = 12,
+        STREAM_PAGE_IS = 13,
 };
 
 enum stream_kind {
@@ -51,6 +57,7 @@ enum {
         STREAM_STDERR = 1 << 2,
         STREAM_TTY = 1 << 3,
         STREAM_TLS = 1 << 4,            /* of STREAM_SETUP */
+        STREAM_PAGES = 1 << 5,          /* of STREAM_SETUP */
 };
 
 struct stream_message {
@@ -66,5 +73,5 @@ struct stream_message {
         uint16_t columns, rows;         /* STREAM_RESIZE */
         uint32_t n_ports;               /* STREAM_CLAIMED of a forward; STREAM_DIAL: 1 */
         uint16_t ports[STREAM_PORTS_MAX];
-        char text[512];                 /* STREAM_CLAIM: the token; STREAM_FAILED: why */
+        char text[512];                 /* STREAM_CLAIM: the token; STREAM_FAILED: why; STREAM_PAGE: path; its answer: type */
 };
