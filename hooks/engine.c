@@ -357,8 +357,7 @@ static bool may_refuse(int point)
         return point <= CRINGLE_CONTAINER_STARTED;
 }
 
-/* process.args of @spec as a list, the caller's; NULL: none. */
-static char **args_of(struct json_object *spec)
+char **hooks_args(struct json_object *spec)
 {
         struct json_object *process;
         char **args = NULL;
@@ -374,7 +373,7 @@ static char **args_of_bundle(const char *bundle)
         auto_free char *path = str_printf(NULL, "%s/config.json", bundle);
         auto_json spec = NULL;
 
-        return path && json_read_bytes(path, SPEC_MAX, &spec, NULL) == 0 ? args_of(spec) : NULL;
+        return path && json_read_bytes(path, SPEC_MAX, &spec, NULL) == 0 ? hooks_args(spec) : NULL;
 }
 
 void hooks_call_subject(struct hooks_call *call, const struct hooks_subject *s)
@@ -434,7 +433,7 @@ void hooks_counters(struct hooks *h, void (*fn)(void *data, const struct hooks_c
 
 /* @counted: it is no rehearsal. */
 static int call_hook(struct hooks *h, const struct host_hook *hook, int point, const struct hooks_subject *s,
-                     struct adjust *adjust, char **args, bool counted, const struct cringle_call *outer,
+                     struct adjust *adjust, const char *const *args, bool counted, const struct cringle_call *outer,
                      struct cringle_err *err)
 {
         struct cringle_call call = call_within(outer, hook->timeout);
@@ -471,8 +470,9 @@ static bool wants(const struct host_hook *hook, int point)
 int hooks_run(struct hooks *h, int point, const struct hooks_subject *subject, const struct cringle_call *call,
               struct cringle_err *err)
 {
-        auto_strv args = NULL;
-        bool looked = !subject->bundle;
+        auto_strv read = NULL;
+        const char *const *args = subject->args;
+        bool looked = args || !subject->bundle;
 
         for (size_t i = 0; i < host_hooks(h->host); i++) {
                 struct host_hook hook = host_hook(h->host, i);
@@ -481,7 +481,7 @@ int hooks_run(struct hooks *h, int point, const struct hooks_subject *subject, c
                 if (!wants(&hook, point))
                         continue;
                 if (!looked)
-                        args = args_of_bundle(subject->bundle);
+                        args = (const char *const *) (read = args_of_bundle(subject->bundle));
                 looked = true;
                 if (call_hook(h, &hook, point, subject, NULL, args, true, call, &why) == 0)
                         continue;
@@ -570,10 +570,11 @@ static int run_adjusting(struct hooks *h, const struct hooks_subject *s, struct 
                                 return -1;
                         continue;
                 }
-                args = args_of(adjust->spec);           /* as the hooks before it have left them */
+                args = hooks_args(adjust->spec);           /* as the hooks before it have left them */
                 if (adjust_begin(adjust, hook.name, !hook.fail, err) < 0)
                         return -1;
-                if (call_hook(h, &hook, CRINGLE_CONTAINER_CREATE, s, adjust, args, !rehearsal, call, &why) < 0) {
+                if (call_hook(h, &hook, CRINGLE_CONTAINER_CREATE, s, adjust, (const char *const *) args, !rehearsal, call,
+                              &why) < 0) {
                         step.why = why.text;
                         if (hook.fail) {
                                 if (err)
@@ -828,7 +829,7 @@ static int run_pipeline(struct hooks *h, const struct hooks_subject *subject, st
         if (r < 0)
                 return -1;
 
-        args = args_of(spec);
+        args = hooks_args(spec);
         s = (struct rule_subject) {
                 .annotations = annotations,
                 .command = args ? args[0] : NULL,

@@ -132,7 +132,8 @@ const char *event_image(const Cri__ContainerConfig *c)
         return str_empty(c->image->user_specified_image) ? c->image->image : c->image->user_specified_image;
 }
 
-struct cringle_event event_make(int point, const struct event_host *host, char **args, const struct cringle_call *call)
+struct cringle_event event_make(int point, const struct event_host *host, const char *const *args,
+                                const struct cringle_call *call)
 {
         const struct hooks_subject *s = host->subject;
 
@@ -148,7 +149,7 @@ struct cringle_event event_make(int point, const struct event_host *host, char *
                 .container_name = s->container ? s->container->metadata->name : NULL,
                 .image = s->container ? event_image(s->container) : NULL,
                 .handler = s->handler ? s->handler : "",
-                .args = (const char *const *) args,
+                .args = args,
                 .pid = s->pid,
                 .exit_code = s->exit_code,
                 .bundle = s->bundle,

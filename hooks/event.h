@@ -17,7 +17,8 @@ struct event_host {
 };
 
 /* Everything in it is borrowed from the arguments. */
-struct cringle_event event_make(int point, const struct event_host *host, char **args, const struct cringle_call *call);
+struct cringle_event event_make(int point, const struct event_host *host, const char *const *args,
+                                const struct cringle_call *call);
 
 /* The image of @c as the user named it (the kubelet itself asks for it by its id); borrowed, may be NULL. */
 const char *event_image(const Cri__ContainerConfig *c);

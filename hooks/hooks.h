@@ -44,6 +44,7 @@ struct hooks_subject {
         const char *container_id;
         const Cri__ContainerConfig *container;
         const char *bundle;
+        const char *const *args;        /* process.args of its specification; NULL: the bundle is asked */
         int32_t pid;
         int32_t exit_code;
         const char *run_dir;            /* of the pod: its namespaces are pinned in "ns" there */
@@ -223,5 +224,8 @@ struct hooks_counter {
 };
 
 void hooks_counters(struct hooks *h, void (*fn)(void *data, const struct hooks_counter *counter), void *data);
+
+/* process.args of @spec as a list, the caller's; NULL: none. */
+char **hooks_args(struct json_object *spec);
 
 AUTO_DEFINE(hooks, hooks_free)

@@ -113,7 +113,7 @@ static int add_env(struct json_object *spec, const char *const *env, struct crin
 static int show(struct bench *b, struct scene *s, int point, const struct cringle_call *call, struct cringle_err *why,
                 struct json_object **ret_spec, struct cringle_err *err)
 {
-        static char *args[] = { (char *) "/bin/example", (char *) "--serve", NULL };
+        static const char *const args[] = { "/bin/example", "--serve", NULL };
         const struct cringle_hook_ops *ops = b->ops;
         struct hooks_subject subject = { .pod_id = "4f1d7a", .pod = &s->pod };
         struct event_host host = { .subject = &subject };

@@ -241,9 +241,14 @@ end:
 
 static int build_spec(struct task *t, void *object, const struct cringle_call *call, struct cringle_err *err)
 {
+        struct container *c = object;
         struct making *m = task_extra(t);
 
-        return container_build_spec(object, m->image, m->user, NULL, &m->spec, call, err);
+        if (container_build_spec(c, m->image, m->user, NULL, &m->spec, call, err) < 0)
+                return -1;
+        strv_free(c->args);
+        c->args = hooks_args(m->spec);
+        return 0;
 }
 
 static int forget_hooks(void *object, const struct cringle_call *call, struct cringle_err *err)

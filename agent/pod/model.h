@@ -65,6 +65,7 @@ struct container {
         Cri__ContainerStatus *status;   /* its strings and members are its own */
         struct image *image;            /* NULL when it is gone (after a restart) */
         char *bundle;                   /* <root>/pods/<pod>/<id> */
+        char **args;                    /* of its specification, for hooks; set when that is made; NULL after a restart */
         char *log_path;                 /* NULL: none */
         char *step;                     /* "<operation>:<step>" that the store has; NULL: at rest */
         int stop_signal;

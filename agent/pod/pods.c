@@ -164,6 +164,7 @@ void container_unref(void *data)
         message_free((ProtobufCMessage *) c->status);
         image_unref(c->image);
         free(c->bundle);
+        strv_free(c->args);
         free(c->key);
         free(c->log_path);
         free(c->step);
@@ -335,6 +336,7 @@ struct hooks_subject container_subject(const struct container *c)
         s.container_id = c->id;
         s.container = c->request->config;
         s.bundle = c->bundle;
+        s.args = (const char *const *) c->args;
         s.image_id = c->status->image_id;       /* set when it was asked for, and never again */
         pthread_mutex_lock(&c->pods->tasks.lock);
         s.pid = c->pid;

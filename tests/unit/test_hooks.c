@@ -592,6 +592,28 @@ static int add_prestart(const struct cringle_event *ev, struct cringle_err *err)
         return ev->add_oci_hook(ev, "prestart", "/native", NULL, NULL, 1, err);
 }
 
+static int see_args(const struct cringle_event *ev, struct cringle_err *err)
+{
+        return ev->args && strcmp(ev->args[0], "/bin/known") == 0 ? 0 :
+               cringle_fail(err, CRINGLE_E_INTERNAL, "%s", ev->args ? ev->args[0] : "no arguments");
+}
+
+/* Whoever has them spares hooks the reading of config.json at each point. */
+static void arguments_that_are_known_are_not_looked_up(void **state)
+{
+        static const char *const args[] = { "/bin/known", NULL };
+        struct hooks_subject told = { .pod_id = "p1", .pod = &pod, .container_id = "c1", .container = &container,
+                                      .bundle = "/nowhere", .args = args };
+        struct fixture *f = *state;
+
+        begin(f, BOTH);
+        first_acts = see_args;
+        assert_ok(hooks_run(f->hooks, CRINGLE_CONTAINER_START, &told, NULL, &f->err), &f->err);
+        told.args = NULL;
+        assert_int_equal(hooks_run(f->hooks, CRINGLE_CONTAINER_START, &told, NULL, &f->err), -1);
+        assert_contains(f->err.text, "no arguments");
+}
+
 static void sources_come_in_their_order(void **state)
 {
         struct fixture *f = *state;
@@ -1246,6 +1268,7 @@ UNIT_MAIN(
         TEST(nothing_is_adjusted_once_the_container_is_there),
         TEST(a_hook_is_told_of_the_container),
         TEST(a_hook_is_told_of_the_pod),
+        TEST(arguments_that_are_known_are_not_looked_up),
         TEST(sources_come_in_their_order),
         TEST(conditions_of_the_yaml_are_anded),
         TEST(only_mounts_of_the_node_are_bind_mounts),
