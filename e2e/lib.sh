@@ -321,6 +321,24 @@ cri_tool() {
         echo "$out"
 }
 
+# nri_plugin: prints the path of the program of e2e/nri-module; built once per change of it.
+nri_plugin() {
+        local sum out
+
+        sum=$(cat "$E2E_DIR"/nri-module/{go.mod,go.sum,main.go} | sha256sum | cut -c1-16)
+        out=$E2E_CACHE/nri-plugin-$sum
+        if [[ ! -x $out ]]; then
+                (
+                        exec >&2
+                        go_ready
+                        cd "$E2E_DIR/nri-module"
+                        GOTOOLCHAIN=local GOFLAGS=-mod=readonly CGO_ENABLED=0 go build -o "$out.new" .
+                        mv "$out.new" "$out"
+                ) || return 1
+        fi
+        echo "$out"
+}
+
 # ---- network -------------------------------------------------------------------
 
 # network_make: a bridge network of this script's own, removed at the end.  Sets

@@ -3,20 +3,6 @@
 # What they are told and when, each once, what they change, who wins, what a failure of theirs does.
 . "${BASH_SOURCE%/*}/../lib.sh"
 
-NRI_PROGRAM=''
-
-# nri_plugin_build: the program of e2e/nri-module, built once per change of it.
-nri_plugin_build() {
-        local sum
-
-        sum=$(cat "$E2E_DIR"/nri-module/{go.mod,go.sum,main.go} | sha256sum | cut -c1-16)
-        NRI_PROGRAM=$E2E_CACHE/nri-plugin-$sum
-        [[ ! -x $NRI_PROGRAM ]] || return 0
-        go_ready
-        (cd "$E2E_DIR/nri-module" && GOTOOLCHAIN=local GOFLAGS=-mod=readonly CGO_ENABLED=0 go build -o "$NRI_PROGRAM.new" .)
-        mv "$NRI_PROGRAM.new" "$NRI_PROGRAM"
-}
-
 # settings NN-NAME JSON: what the plugin is configured with; its log is $E2E_TMP/NN-NAME.log.
 settings() {
         jq -c --arg log "$E2E_TMP/$1.log" '. + {log: $log}' <<<"$2" >"$E2E_TMP/nri/conf.d/$1.conf"
@@ -78,7 +64,7 @@ fails_with() {
 }
 
 e2e_begin nri
-nri_plugin_build
+NRI_PROGRAM=$(nri_plugin)
 registry_start conformance
 mkdir -p "$E2E_TMP/nri/plugins" "$E2E_TMP/nri/conf.d"
 printf '#!/bin/sh\ntouch %s/hook-ran\n' "$E2E_TMP" >"$E2E_TMP/createruntime"

@@ -50,6 +50,7 @@ static void print_help(FILE *out)
                 "  --image REF           what the pods run, or what is pulled\n"
                 "  --network host|pod    (host)\n"
                 "  --cgroup-parent PATH  of the pods\n"
+                "  --cdi-device NAME     that the containers ask for; repeated for more\n"
                 "  --log-dir DIRECTORY   give containers a log below it\n"
                 "  --account DIRECTORY   a cgroup of the runtime or of its pods; repeated for more\n"
                 "  --json                one line of JSON instead of a table\n");
@@ -153,7 +154,7 @@ static int parse_network(const char *text, bool *ret_host, struct cringle_err *e
         return 0;
 }
 
-enum { IMAGE = 256, NETWORK, CGROUP_PARENT, LOG_DIR, ACCOUNT, SOCKET, JSON, HELP };
+enum { IMAGE = 256, NETWORK, CGROUP_PARENT, CDI_DEVICE, LOG_DIR, ACCOUNT, SOCKET, JSON, HELP };
 
 static int take_option(struct load *l, int option, bool *json, struct cringle_err *err)
 {
@@ -170,6 +171,8 @@ static int take_option(struct load *l, int option, bool *json, struct cringle_er
         case CGROUP_PARENT:
                 l->spec.cgroup_parent = optarg;
                 return 0;
+        case CDI_DEVICE:
+                return strv_add(&l->devices, optarg, err);
         case LOG_DIR:
                 l->spec.log_dir = optarg;
                 return 0;
@@ -214,6 +217,7 @@ int main(int argc, char **argv)
                 { "image", required_argument, NULL, IMAGE },
                 { "network", required_argument, NULL, NETWORK },
                 { "cgroup-parent", required_argument, NULL, CGROUP_PARENT },
+                { "cdi-device", required_argument, NULL, CDI_DEVICE },
                 { "log-dir", required_argument, NULL, LOG_DIR },
                 { "account", required_argument, NULL, ACCOUNT },
                 { "socket", required_argument, NULL, SOCKET },
@@ -244,9 +248,11 @@ int main(int argc, char **argv)
         if (result < 0) {
                 fprintf(stderr, "cringle-load: %s\n", err.text);
                 strv_free(l.account);
+                strv_free(l.devices);
                 return USAGE;
         }
 
+        l.spec.cdi_devices = l.devices;
         report.command = command->name;
         result = command->run(&l, &report, &err);
         if (result == 0)
@@ -254,5 +260,6 @@ int main(int argc, char **argv)
         if (result < 0)
                 fprintf(stderr, "cringle-load: %s: %s\n", command->name, err.text);
         strv_free(l.account);
+        strv_free(l.devices);
         return result < 0;
 }

@@ -14,6 +14,7 @@ struct load {
         size_t n;                       /* how often, how many */
         size_t parallel;
         char **account;                 /* cgroups whose CPU time and memory count */
+        char **devices;                 /* CDI devices that containers ask for */
         char **program;                 /* to start; ended by NULL */
 };
 

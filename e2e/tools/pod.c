@@ -49,6 +49,7 @@ struct pod {
         Cri__ImageSpec image;
         Cri__LinuxContainerSecurityContext security;
         Cri__LinuxContainerConfig container_linux;
+        Cri__CDIDevice *cdi, **cdi_list;
         Cri__ContainerConfig container;
 };
 
@@ -156,6 +157,24 @@ static void describe_container(struct pod *p, const struct pod_spec *spec)
                 p->container.log_path = log_name;
 }
 
+static int describe_devices(struct pod *p, const struct pod_spec *spec, struct cringle_err *err)
+{
+        size_t n = strv_count((const char *const *) spec->cdi_devices);
+
+        p->cdi = calloc(n + 1, sizeof *p->cdi);
+        p->cdi_list = calloc(n + 1, sizeof *p->cdi_list);
+        if (!p->cdi || !p->cdi_list)
+                return err_oom(err);
+        for (size_t i = 0; i < n; i++) {
+                cri__cdidevice__init(&p->cdi[i]);
+                p->cdi[i].name = spec->cdi_devices[i];
+                p->cdi_list[i] = &p->cdi[i];
+        }
+        p->container.cdi_devices = p->cdi_list;
+        p->container.n_cdi_devices = n;
+        return 0;
+}
+
 int pod_new(const struct pod_spec *spec, const char *name, struct pod **ret, struct cringle_err *err)
 {
         auto_of(pod) p = calloc(1, sizeof *p);
@@ -173,6 +192,8 @@ int pod_new(const struct pod_spec *spec, const char *name, struct pod **ret, str
         describe_shared(p, spec);
         describe_sandbox(p, spec);
         describe_container(p, spec);
+        if (describe_devices(p, spec, err) < 0)
+                return -1;
 
         *ret = steal(&p);
         return 0;
@@ -187,6 +208,8 @@ struct pod *pod_free(struct pod *p)
         free(p->log_dir);
         free(p->id);
         free(p->container_id);
+        free(p->cdi);
+        free(p->cdi_list);
         free(p);
         return NULL;
 }

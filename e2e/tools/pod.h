@@ -40,6 +40,7 @@ struct pod_spec {
         const char *image;
         const char *cgroup_parent;      /* NULL: the runtime's own choice */
         const char *log_dir;            /* each pod gets a directory in it; NULL: no logs */
+        char *const *cdi_devices;       /* that the container asks for, ended by NULL; may be NULL */
         bool host_network;
 };
 
