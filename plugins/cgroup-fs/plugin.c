@@ -57,7 +57,7 @@ static const char *setting(const struct cringle_pair *settings, const char *key)
                 if (strcmp(settings->key, key) == 0)
                         return settings->value;
 
-        return NULL;
+        return "";
 }
 
 static int driver_create(const struct cringle_host *host, const struct cringle_pair *settings, void **ret_self,
