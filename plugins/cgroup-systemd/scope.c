@@ -17,6 +17,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/err.h"
 #include "agent/base/str.h"
+#include "agent/base/testpoint.h"
 #include "cgroup/ending.h"
 #include "plugins/cgroup-systemd/scope.h"
 
@@ -123,9 +124,11 @@ static int start(const struct scopes *s, const struct cringle_call *call, const 
 
         if (!description || start_holder(s, call, p->unit, &h, err) < 0)
                 return -1;
+        test_point("scope:held");
         r = bus_start_scope(s->bus, call, p->unit, p->slice, description, h.pid, properties, err);
         if (r != BUS_STARTED)
                 return r;
+        test_point("scope:started");
         if (!tree_has(s->tree, p->scope))
                 return err_set(err, CRINGLE_E_INTERNAL, "systemd has started %s, but there is no %s/%s", p->unit,
                                s->tree->mount, p->scope);
