@@ -255,7 +255,7 @@ static const struct key streaming[] = {
         { "port", KEY_INTEGER, AT(streaming.port), .fallback = "0", .min = 0, .max = 65535,
           .help = "The TCP port; 0 takes a free one." },
         { "tls_cert", KEY_PATH, AT(streaming.tls_cert), .shown = "plain HTTP",
-          .help = "The certificate and its chain, as PEM, to serve HTTPS." },
+          .help = "The certificate and its chain, as PEM, to serve HTTPS; a new one is taken as it comes." },
         { "tls_key", KEY_PATH, AT(streaming.tls_key), .shown = "plain HTTP", .help = "The key to it, as PEM." },
         { "idle_timeout", KEY_DURATION, AT(streaming.idle_timeout), .fallback = "4h", .min = SECOND,
           .max = 1000 * HOUR, .help = "A session that moves no byte for so long is ended." },

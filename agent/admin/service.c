@@ -402,25 +402,29 @@ static void add_operation(void *data, const char *name, const char *id, const ch
         rows_add(data, o);
 }
 
-/* What an operator should know of: refused plugins, hooks that are not in force. */
+/* What an operator should know of: refused plugins, hooks that are not in force, streams that cannot be served. */
 struct warnings {
         char **list;
 };
 
+/* Takes @line. */
+static void warn_of(struct warnings *warnings, char *line)
+{
+        if (line)
+                strv_add(&warnings->list, line, NULL);
+        free(line);
+}
+
 static void warn_of_plugin(void *data, const struct host_info *info)
 {
-        auto_free char *line = info->message ? str_printf(NULL, "plugin %s: %s", info->name, info->message) : NULL;
-
-        if (line)
-                strv_add(&((struct warnings *) data)->list, line, NULL);
+        if (info->message)
+                warn_of(data, str_printf(NULL, "plugin %s: %s", info->name, info->message));
 }
 
 static void warn_of_hook(void *data, const struct hooks_info *info)
 {
-        auto_free char *line = info->error ? str_printf(NULL, "hook %s: %s", info->origin, info->error) : NULL;
-
-        if (line)
-                strv_add(&((struct warnings *) data)->list, line, NULL);
+        if (info->error)
+                warn_of(data, str_printf(NULL, "hook %s: %s", info->origin, info->error));
 }
 
 static void tell_state(struct rpc_call *call, const ProtobufCMessage *request, void *data)
@@ -431,6 +435,7 @@ static void tell_state(struct rpc_call *call, const ProtobufCMessage *request, v
         struct cringle_err err = CRINGLE_ERR_INIT;
         struct rows operations = { 0 };
         struct warnings warnings = { 0 };
+        const char *trouble = pods_streaming_trouble(a->o.pods);
         struct image **images = NULL;
         size_t n_images = 0;
 
@@ -444,6 +449,8 @@ static void tell_state(struct rpc_call *call, const ProtobufCMessage *request, v
         pods_operations(a->o.pods, add_operation, &operations);
         host_list(a->o.host, warn_of_plugin, &warnings);
         hooks_list(a->o.hooks, warn_of_hook, &warnings);
+        if (trouble)
+                warn_of(&warnings, str_printf(NULL, "exec, attach and port-forward: %s", trouble));
 
         reply.version = message_text(CRINGLE_VERSION);
         reply.pid = getpid();

@@ -5,13 +5,42 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/base/call.h"
+#include "agent/base/child.h"
 #include "agent/cli/cli.h"
+
+#define CHECK_PATIENCE (10 * NSEC_PER_SEC)
+
+/* Who serves streams knows what a certificate is: it looks itself.  What it complains of goes to @complaints. */
+static int check_streaming(const struct config *config, struct buf *complaints, struct cringle_err *err)
+{
+        const char *certificate = config->streaming.tls_cert, *key = config->streaming.tls_key;
+        const char *const argv[] = { "cringle-stream", "check", config->streaming.address, certificate, key, NULL };
+        const struct child_spec spec = { .path = config->programs.stream, .argv = argv };
+        struct cringle_call call = call_within(NULL, CHECK_PATIENCE);
+        auto_buf output = BUF_INIT;
+        int status;
+
+        if (!certificate != !key)
+                return buf_add_str(complaints, "streaming.tls_cert and streaming.tls_key go together\n", err);
+        if (child_run(&spec, &call, NULL, &output, 1, complaints, &status, err) < 0)
+                return err_wrap(err, "run programs.stream");
+        if (status == 0)
+                buf_clear(complaints);
+        else if (!complaints->len)
+                return buf_printf(complaints, err, "programs.stream: %s cannot be run\n", config->programs.stream);
+        return 0;
+}
 
 static int check(struct cli *c, struct cringle_err *err)
 {
         auto_buf complaints = BUF_INIT;
+        auto_of(config) config = NULL;
 
         if (config_check(c->config_file, NULL, &complaints, err) < 0)
+                return -1;
+        if (!complaints.len && (config_load(c->config_file, NULL, &config, err) < 0 ||
+                                check_streaming(config, &complaints, err) < 0))
                 return -1;
         if (complaints.len) {
                 fputs(complaints.data, stderr);

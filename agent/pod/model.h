@@ -262,6 +262,7 @@ int pods_restore(struct pods *pods, struct cringle_err *err);
 
 /* streaming.c; *ret is to be freed also on failure, on the loop's thread or after it. */
 int streaming_new(struct pods *pods, const struct config *config, struct streaming **ret, struct cringle_err *err);
+void streaming_check(struct streaming *s);      /* takes the port and looks at the certificate; complains by itself */
 void streaming_free(struct streaming *s);
 void streaming_exec_ended(struct pods *pods, const struct cringle_executor_event *event);       /* any thread */
 void streaming_pod_lost(struct pods *pods, const char *pod);

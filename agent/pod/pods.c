@@ -472,6 +472,7 @@ int pods_new(const struct pods_options *o, struct pods **ret, struct cringle_err
 
         if (streaming_new(pods, config, &pods->streaming, err) < 0)
                 return -1;
+        streaming_check(pods->streaming);
         pods->can.size = sizeof pods->can;
         if (pods->executor.ops->features(pods->executor.self, &pods->can, err) < 0)
                 return err_wrap(err, "features of the executor");

@@ -111,6 +111,9 @@ int pods_stream_attach(struct pods *pods, const char *id, const struct pods_stre
 int pods_stream_forward(struct pods *pods, const char *id, const int32_t *ports, size_t n_ports, char **ret_url,
                         struct cringle_err *err);
 
+/* What keeps these from being served, borrowed until the loop goes on; NULL: nothing that is known. */
+const char *pods_streaming_trouble(const struct pods *pods);
+
 /*
  * Stop waiting: @data's callback will not come.  @ret gets where its task is. False:
  * nothing waits under @data (any more).

@@ -3,8 +3,9 @@
  *
  * Such a request comes to a URL with a token; what is to be done is kept here under the token.  cringle-stream
  * brings the token back when a client comes with it, and gets fds: the bytes do not pass
- * through the agent.  It is started when it is first needed, and again when it dies; the listening socket is the
- * agent's, so that URLs that are out stay good.
+ * through the agent.  It is started when it is first needed, and again when it dies; the socket is the
+ * agent's, so that URLs that are out stay good.  The port is taken and the certificate looked at when the agent
+ * starts, so that what is wrong with them is said then.  A new certificate is noticed before the next URL goes out.
  *
  * All of this belongs to the loop thread; what blocks is done by a worker on a copy, in a struct job.
  */
@@ -17,9 +18,12 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "agent/base/call.h"
+#include "agent/base/child.h"
 #include "agent/base/clock.h"
 #include "agent/base/dial.h"
 #include "agent/base/helper.h"
@@ -33,6 +37,8 @@
 #define TOKEN_LIFE (60 * NSEC_PER_SEC)
 #define START_LIMIT (60 * NSEC_PER_SEC)
 #define DIAL_LIMIT (10 * NSEC_PER_SEC)
+#define CHECK_LIMIT (10 * NSEC_PER_SEC)
+#define RETRY_AFTER (5 * NSEC_PER_SEC)  /* when cringle-stream could not start */
 
 /* From the token to the end of what it started. */
 struct session {
@@ -52,12 +58,25 @@ struct session {
         uint16_t columns, rows;
 };
 
+/* What a file was when it was read. */
+struct seen {
+        dev_t dev;
+        ino_t ino;
+        off_t size;
+        struct timespec changed;
+};
+
 struct streaming {
         struct pods *pods;
         char *program, *address, *certificate, *key;
+        struct seen seen[2];            /* of these two */
         int64_t port, idle, creation;
         uint32_t uid, gid;
-        int listener;                   /* -1: not needed yet */
+        int listener;                   /* -1: the port could not be had */
+        bool ready;                     /* it has said so */
+        bool refused;                   /* it has no use for the certificate that it would start with */
+        int64_t retry;                  /* not to be started before that */
+        char *trouble;                  /* NULL: none that is known */
         char *url;                      /* without the path */
         struct helper helper;           /* cringle-stream */
         struct loop_watch *watch;
@@ -143,7 +162,27 @@ void streaming_free(struct streaming *s)
         free(s->certificate);
         free(s->key);
         free(s->url);
+        free(s->trouble);
         free(s);
+}
+
+/* For the log now, and for `cringle status` until it is over. */
+static void note_trouble(struct streaming *s, const char *text)
+{
+        log_error("exec, attach and port-forward: %s", text);
+        free(s->trouble);
+        s->trouble = strdup(text);
+}
+
+static void note_well(struct streaming *s)
+{
+        free(s->trouble);
+        s->trouble = NULL;
+}
+
+const char *pods_streaming_trouble(const struct pods *pods)
+{
+        return pods->streaming->trouble;
 }
 
 /* --- on workers ------------------------------------------------------------------ */
@@ -305,6 +344,11 @@ static void lost(struct streaming *s, const char *why)
         if (s->helper.control < 0)
                 return;
         log_warning("cringle-stream ended: %s", why);
+        if (!s->ready) {
+                s->retry = clock_monotonic() + RETRY_AFTER;
+                if (!s->trouble)
+                        note_trouble(s, "cringle-stream ends when it is started");
+        }
         loop_watch_stop(s->watch);
         s->watch = NULL;
         helper_end(&s->helper);
@@ -314,7 +358,7 @@ static void lost(struct streaming *s, const char *why)
                         session_end(s, x);
         }
         if (s->n_tokens > 0 && ensure(s, &err) < 0)
-                log_error("start cringle-stream: %s", err.text);
+                log_warning("the URLs that are out lead nowhere: %s", err.text);
 }
 
 static void send_size(struct streaming *s, struct session *x)
@@ -447,7 +491,15 @@ static void on_control(int fd, int events, void *data)
         }
         m.text[sizeof m.text - 1] = '\0';
         x = m.client ? session_of(s, m.client) : NULL;
-        if (m.type == STREAM_CLAIM) {
+        if (m.type == STREAM_READY) {
+                if (s->ready)
+                        log_info("streaming.tls_cert is new, and in use");
+                s->ready = true;
+                note_well(s);
+        } else if (m.type == STREAM_FAILED) {
+                s->refused = !s->ready;
+                note_trouble(s, m.text);
+        } else if (m.type == STREAM_CLAIM) {
                 take_claim(s, &m);
         } else if (x && m.type == STREAM_START) {
                 take_start(s, x);
@@ -487,10 +539,56 @@ static int open_listener(struct streaming *s, struct cringle_err *err)
         struct sockaddr_storage address;
         auto_fd int fd = sock_listen_ip(s->address, (uint16_t) s->port, &address, err);
 
-        if (fd < 0 || make_url(s, &address, err) < 0)
+        if (fd < 0)
+                return err_wrap(err, "streaming.address");
+        if (make_url(s, &address, err) < 0)
                 return -1;
         s->listener = steal_fd(&fd);
         return 0;
+}
+
+/* Whether certificate or key are others than before. */
+static bool look_at_files(struct streaming *s)
+{
+        const char *const paths[2] = { s->certificate, s->key };
+        bool changed = false;
+
+        for (size_t i = 0; s->certificate && i < 2; i++) {
+                struct stat st = { 0 };
+                struct seen *seen = &s->seen[i];
+
+                stat(paths[i], &st);            /* one that is not there is a change, too */
+                changed = changed || seen->dev != st.st_dev || seen->ino != st.st_ino || seen->size != st.st_size ||
+                          seen->changed.tv_sec != st.st_mtim.tv_sec || seen->changed.tv_nsec != st.st_mtim.tv_nsec;
+                *seen = (struct seen) { st.st_dev, st.st_ino, st.st_size, st.st_mtim };
+        }
+        return changed;
+}
+
+static int open_files(struct streaming *s, int *ret_certificate, int *ret_key, struct cringle_err *err)
+{
+        auto_fd int certificate = open(s->certificate, O_RDONLY | O_CLOEXEC), key = -1;
+
+        if (certificate < 0)
+                return err_sys(err, "open %s", s->certificate);
+        key = open(s->key, O_RDONLY | O_CLOEXEC);
+        if (key < 0)
+                return err_sys(err, "open %s", s->key);
+        *ret_certificate = steal_fd(&certificate);
+        *ret_key = steal_fd(&key);
+        return 0;
+}
+
+static void send_certificate(struct streaming *s)
+{
+        struct stream_message m = { .type = STREAM_CERTIFICATE };
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        auto_fd int certificate = -1, key = -1;
+
+        if (open_files(s, &certificate, &key, &err) < 0)
+                note_trouble(s, err.text);
+        else
+                tell(s, &m, (int[]) { certificate, key }, 2);
 }
 
 static int spawn(struct streaming *s, struct cringle_err *err)
@@ -501,14 +599,8 @@ static int spawn(struct streaming *s, struct cringle_err *err)
                 .uid = s->uid, .gid = s->gid, .idle = s->idle, .creation = s->creation,
         };
 
-        if (s->certificate) {
-                certificate = open(s->certificate, O_RDONLY | O_CLOEXEC);
-                if (certificate < 0)
-                        return err_sys(err, "open %s", s->certificate);
-                key = open(s->key, O_RDONLY | O_CLOEXEC);
-                if (key < 0)
-                        return err_sys(err, "open %s", s->key);
-        }
+        if (s->certificate && open_files(s, &certificate, &key, err) < 0)
+                return -1;
         if (helper_start(s->program, "cringle-stream", STREAM_CONTROL_FD, &m, sizeof m,
                          (int[]) { s->listener, certificate, key }, s->certificate ? 3 : 1, &s->helper, err) < 0)
                 return -1;
@@ -518,16 +610,54 @@ static int spawn(struct streaming *s, struct cringle_err *err)
                 return -1;
         }
         s->incarnation++;
+        s->ready = false;
         return 0;
 }
 
 static int ensure(struct streaming *s, struct cringle_err *err)
 {
+        bool changed = look_at_files(s);
+
+        if (s->helper.control >= 0) {
+                if (changed)
+                        send_certificate(s);
+                return 0;
+        }
+        if (s->trouble && ((s->refused && !changed) || clock_monotonic() < s->retry))
+                return err_set(err, CRINGLE_E_UNAVAILABLE, "streaming: %s", s->trouble);
+        s->refused = false;
         if (s->listener < 0 && open_listener(s, err) < 0)
                 return err_wrap(err, "streaming");
-        if (s->helper.control < 0 && spawn(s, err) < 0)
-                return err_wrap(err, "start cringle-stream");
-        return 0;
+        note_well(s);
+        return spawn(s, err) < 0 ? err_wrap(err, "start cringle-stream") : 0;
+}
+
+void streaming_check(struct streaming *s)
+{
+        const char *const argv[] = { "cringle-stream", "check", s->address, s->certificate, s->key, NULL };
+        const struct child_spec spec = { .path = s->program, .argv = argv };
+        struct cringle_call call = call_within(NULL, CHECK_LIMIT);
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        auto_buf output = BUF_INIT, complaint = BUF_INIT;
+        int status = 0;
+
+        if (!*s->address)
+                return;                 /* a configuration put together by hand, without streams */
+        if (open_listener(s, &err) < 0) {
+                note_trouble(s, err.text);
+                return;
+        }
+        look_at_files(s);
+        if (!s->certificate)
+                return;
+        if (child_run(&spec, &call, NULL, &output, 1, &complaint, &status, &err) < 0) {
+                note_trouble(s, err.text);
+        } else if (status != 0) {
+                s->refused = WIFEXITED(status);
+                if (complaint.len > 0 && complaint.data[complaint.len - 1] == '\n')
+                        complaint.data[complaint.len - 1] = '\0';
+                note_trouble(s, complaint.len > 0 ? complaint.data : "cringle-stream cannot be run");
+        }
 }
 
 /* --- tokens ------------------------------------------------------------------------- */

@@ -6,7 +6,8 @@
  * A SOCK_SEQPACKET socket on fd STREAM_CONTROL_FD; each message is one struct
  * stream_message.  A client is known by the number that cringle-stream gave it.
  *
- *   agent:  STREAM_SETUP + listener [+ memfds of certificate and key]     once, first
+ *   agent:  STREAM_SETUP + listener [+ certificate, key]                  once, first -> STREAM_READY or STREAM_FAILED
+ *   agent:  STREAM_CERTIFICATE + certificate, key                         they are new -> STREAM_READY or STREAM_FAILED
  *   stream: STREAM_CLAIM (token)     -> STREAM_CLAIMED or STREAM_FAILED   the token is used up
  *   stream: STREAM_START             -> STREAM_STARTED + fds or STREAM_FAILED; for an exec later STREAM_EXITED
  *   stream: STREAM_DIAL (port)       -> STREAM_DIALED + fd or STREAM_FAILED, told apart by `number`
@@ -16,7 +17,8 @@
  *
  *   stream: STREAM_PAGE (path)       -> STREAM_PAGE_IS (content type) + file, or STREAM_FAILED
  *
- * The agent believes cringle-stream no further than that a token came back: what a session
+ * The answers to the first two are for client 0: a setup that failed is the last thing heard, after a certificate
+ * that failed the old one stays.  The agent believes cringle-stream no further than that a token came back: what a session
  * may do was said when the token was made.
  */
 
@@ -42,6 +44,8 @@ enum stream_type {
         STREAM_END = 11,
         STREAM_PAGE = 12,
         STREAM_PAGE_IS = 13,
+        STREAM_CERTIFICATE = 14,
+        STREAM_READY = 15,
 };
 
 enum stream_kind {
