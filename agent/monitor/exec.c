@@ -222,18 +222,21 @@ static void worker_event(struct source *s, uint32_t events)
         struct exec *e = SOURCE_OF(struct exec, worker_source, s);
         struct cringle_err err = CRINGLE_ERR_INIT;
 
-        if (take_messages(e, s) != 2)
-                return;
-        err_set(&err, CRINGLE_E_ABORTED, "the launch died");
-        launch_failed(e, &err);
+        if (take_messages(e, s) == 2) {
+                err_set(&err, CRINGLE_E_ABORTED, "the launch died");
+                launch_failed(e, &err);
+        }
+        exec_check_over(e);             /* all may have been reaped before what they said is read */
 }
 
 static void process_event(struct source *s, uint32_t events)
 {
         struct exec *e = SOURCE_OF(struct exec, process_source, s);
 
-        if (take_messages(e, s) != 2)
+        if (take_messages(e, s) != 2) {
+                exec_check_over(e);
                 return;
+        }
         source_close(s);
         if (!e->ready || e->failed)
                 return;
