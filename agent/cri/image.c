@@ -91,6 +91,7 @@ HANDLER(cri_image_status)
         Cri__Pair pair = CRI__PAIR__INIT, *info = &pair;
         struct cringle_err err = CRINGLE_ERR_INIT;
         auto_of(image) image = NULL;
+        auto_free char *text = NULL;    /* named as by containerd and CRI-O */
         struct shown shown;
 
         if (!wanted(r->image)) {
@@ -102,9 +103,9 @@ HANDLER(cri_image_status)
         if (image) {
                 show(&shown, image);
                 reply.image = &shown.message;
-                if (r->verbose) {
+                if (r->verbose && (text = str_printf(&err, "{\"imageSpec\":%s}", image->config))) {
                         pair.key = message_text("info");
-                        pair.value = image->config;
+                        pair.value = text;
                         reply.n_info = 1;
                         reply.info = &info;
                 }
