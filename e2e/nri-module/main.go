@@ -14,6 +14,7 @@
 //	sleep    event to sleep 10 s in, likewise for "slow"
 //	sync     milliseconds to sleep while it is told what there is
 //	reject   a variable that no adjustment may set: as a validator
+//	hooks    false: no adjustment may add OCI hooks, says NRI's default validator
 //	memory   limit in bytes for each new container
 //	numa     a memory policy for each new container: nodes to bind to
 //	batch    true: each new container is scheduled as a batch job
@@ -34,6 +35,7 @@ import (
 
 	"github.com/containerd/nri/pkg/api"
 	"github.com/containerd/nri/pkg/stub"
+	validator "github.com/containerd/nri/plugins/default-validator"
 )
 
 type config struct {
@@ -49,6 +51,7 @@ type config struct {
 	Sleep  string            `json:"sleep"`
 	Sync   int               `json:"sync"`
 	Reject string            `json:"reject"`
+	Hooks  *bool             `json:"hooks"`
 	Memory int64             `json:"memory"`
 
 	Numa    string `json:"numa"`
@@ -229,7 +232,13 @@ func (p *plugin) RemoveContainer(_ context.Context, pod *api.PodSandbox, c *api.
 	return p.note("RemoveContainer", pod, c)
 }
 
-func (p *plugin) ValidateContainerAdjustment(_ context.Context, req *api.ValidateContainerAdjustmentRequest) error {
+func (p *plugin) ValidateContainerAdjustment(ctx context.Context, req *api.ValidateContainerAdjustmentRequest) error {
+	if p.c.Hooks != nil && !*p.c.Hooks {
+		v := validator.NewDefaultValidator(&validator.DefaultValidatorConfig{Enable: true, RejectOCIHookAdjustment: true})
+		if err := v.ValidateContainerAdjustment(ctx, req); err != nil {
+			return err
+		}
+	}
 	if p.c.Reject == "" {
 		return nil
 	}

@@ -153,6 +153,16 @@ judge=$PLUGIN
 eventually 10 listed 50-judge
 check "a validator rejects, and knows whose it is" fails_with contest 'SECOND of 20-second is not allowed'
 leaves 50-judge "$judge"
+connect 05-hooker "{\"hook\": \"$E2E_TMP/createruntime\"}"
+hooker=$PLUGIN
+connect 51-default '{"hooks": false}'
+default=$PLUGIN
+eventually 10 listed 05-hooker
+eventually 10 listed 51-default
+check "NRI's default validator rejects a hook of a plugin's" fails_with contest '51-default rejects the adjustments: .*05-hooker'
+leaves 05-hooker "$hooker"
+check "and nothing else" container_run contest validated 'sleep 1000'
+leaves 51-default "$default"
 connect 60-optional '{"env": {"GIVEN": "optional"}}'
 eventually 10 listed 60-optional
 container_run contest ignored 'echo $GIVEN; exec sleep 1000' >/dev/null

@@ -421,13 +421,28 @@ static int apply_hugepages(struct apply *x, const Nri__LinuxResources *r, struct
         return limits ? 0 : -1;
 }
 
+/* A class is a control group of that name, which has to be there. */
+static int apply_rdt_class(struct apply *x, const Nri__OptionalString *class, struct cringle_err *err)
+{
+        struct json_object *o;
+
+        if (!class || str_empty(class->value))
+                return 0;
+        if (claim(x, NRI__FIELD__RdtClass, "RDT", "closID", NULL, err) < 0)
+                return -1;
+        o = json_need_object(x->linux, "intelRdt", err);
+        return o ? json_set_string(o, "closID", class->value, err) : -1;
+}
+
 static int apply_resources(struct apply *x, const Nri__LinuxResources *r, struct cringle_err *err)
 {
         if (!r)
                 return 0;
-        if (r->blockio_class || r->rdt_class)
-                return err_set(err, CRINGLE_E_UNIMPLEMENTED, "classes of %s are not supported",
-                               r->blockio_class ? "block I/O" : "RDT");
+        if (r->blockio_class && !str_empty(r->blockio_class->value))
+                return err_set(err, CRINGLE_E_UNIMPLEMENTED, "blockio_class '%.64s': this node has no classes of block I/O",
+                               r->blockio_class->value);
+        if (apply_rdt_class(x, r->rdt_class, err) < 0)
+                return -1;
         if (apply_memory(x, r->memory, err) < 0 || apply_cpu(x, r->cpu, err) < 0 || apply_hugepages(x, r, err) < 0)
                 return -1;
         if (r->pids && set_number(x, NRI__FIELD__PidsLimit, "pids", "limit", r->pids->limit, err) < 0)
@@ -704,7 +719,8 @@ static int apply_linux(struct apply *x, const Nri__LinuxContainerAdjustment *l, 
         if (!l)
                 return 0;
         if (!str_empty(l->cgroups_path))
-                return err_set(err, CRINGLE_E_UNIMPLEMENTED, "another cgroup, %.200s, is not supported", l->cgroups_path);
+                return err_set(err, CRINGLE_E_UNIMPLEMENTED, "cgroups_path '%.200s': containers stay in the cgroup of their pod",
+                               l->cgroups_path);
         if (l->oom_score_adj && (claim(x, NRI__FIELD__OomScoreAdj, "process", "oomScoreAdj", NULL, err) < 0 ||
                                  json_set_int(x->process, "oomScoreAdj", l->oom_score_adj->value, err) < 0))
                 return -1;

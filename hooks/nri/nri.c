@@ -130,11 +130,13 @@ static void launch(struct nri *n, struct launched *l)
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0) {
                 err_sys(&err, "socketpair");
         } else {
-                if (spawn(l, fds[1], &child, &err) == 0)
+                int r = spawn(l, fds[1], &child, &err);
+
+                close(fds[1]);          /* only the plugin has it now, so that its end is noticed */
+                if (r == 0)
                         plugin_bring_in(n, fds[0], &child, l);
                 else
                         close(fds[0]);
-                close(fds[1]);
         }
         if (!err.code)
                 return;
