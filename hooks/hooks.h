@@ -122,7 +122,7 @@ int hooks_update_pod(struct hooks *h, const struct hooks_subject *subject,
 
 /*
  * New limits are in force, of a container as its config.json says, of a pod as @pod says (NULL for a container).
- * @tell false: nobody is told, for a hook has asked for them.
+ * @tell false, of a container alone: nobody is told, for a hook has asked for them.
  */
 void hooks_updated(struct hooks *h, const struct hooks_subject *subject,
                    const Cri__UpdatePodSandboxResourcesRequest *pod, bool tell);

@@ -340,14 +340,6 @@ static int set_big_number(struct apply *x, Nri__Field field, const char *part, c
         return set_number(x, field, part, name, (int64_t) value, err);
 }
 
-static int set_flag(struct apply *x, Nri__Field field, const char *part, const char *name, bool value,
-                    struct cringle_err *err)
-{
-        struct json_object *o = json_need_object(x->resources, part, err);
-
-        return !o || claim(x, field, part, name, NULL, err) < 0 ? -1 : json_set_bool(o, name, value, err);
-}
-
 static int set_set(struct apply *x, Nri__Field field, const char *name, const char *value, struct cringle_err *err)
 {
         struct json_object *o = json_need_object(x->resources, "cpu", err);
@@ -355,39 +347,47 @@ static int set_set(struct apply *x, Nri__Field field, const char *name, const ch
         return !o || claim(x, field, "cpu", name, NULL, err) < 0 ? -1 : json_set_string(o, name, value, err);
 }
 
+/* Cgroup drivers have no word for these; better none than one that nobody notices is not in force. */
+static int refuse_limit(const char *name, struct cringle_err *err)
+{
+        return err_set(err, CRINGLE_E_UNIMPLEMENTED, "%s: no limit that can be set", name);
+}
+
+static int check_memory(const Nri__LinuxMemory *m, struct cringle_err *err)
+{
+        if (m->reservation)
+                return refuse_limit("memory reservation", err);
+        if (m->kernel)
+                return refuse_limit("memory kernel", err);
+        if (m->kernel_tcp)
+                return refuse_limit("memory kernel_tcp", err);
+        if (m->swappiness)
+                return refuse_limit("memory swappiness", err);
+        if (m->disable_oom_killer && m->disable_oom_killer->value)
+                return refuse_limit("memory disable_oom_killer", err);
+        return m->use_hierarchy && !m->use_hierarchy->value ? refuse_limit("memory use_hierarchy", err) : 0;
+}
+
 static int apply_memory(struct apply *x, const Nri__LinuxMemory *m, struct cringle_err *err)
 {
         if (!m)
                 return 0;
-        if ((m->limit && set_number(x, NRI__FIELD__MemLimit, "memory", "limit", m->limit->value, err) < 0) ||
-            (m->reservation &&
-             set_number(x, NRI__FIELD__MemReservation, "memory", "reservation", m->reservation->value, err) < 0) ||
-            (m->swap && set_number(x, NRI__FIELD__MemSwapLimit, "memory", "swap", m->swap->value, err) < 0) ||
-            (m->kernel && set_number(x, NRI__FIELD__MemKernelLimit, "memory", "kernel", m->kernel->value, err) < 0) ||
-            (m->kernel_tcp &&
-             set_number(x, NRI__FIELD__MemTCPLimit, "memory", "kernelTCP", m->kernel_tcp->value, err) < 0))
+        if (check_memory(m, err) < 0)
                 return -1;
-        if ((m->swappiness &&
-             set_big_number(x, NRI__FIELD__MemSwappiness, "memory", "swappiness", m->swappiness->value, err) < 0) ||
-            (m->disable_oom_killer && set_flag(x, NRI__FIELD__MemDisableOomKiller, "memory", "disableOOMKiller",
-                                               m->disable_oom_killer->value, err) < 0) ||
-            (m->use_hierarchy &&
-             set_flag(x, NRI__FIELD__MemUseHierarchy, "memory", "useHierarchy", m->use_hierarchy->value, err) < 0))
+        if (m->limit && set_number(x, NRI__FIELD__MemLimit, "memory", "limit", m->limit->value, err) < 0)
                 return -1;
-        return 0;
+        return m->swap ? set_number(x, NRI__FIELD__MemSwapLimit, "memory", "swap", m->swap->value, err) : 0;
 }
 
 static int apply_cpu(struct apply *x, const Nri__LinuxCPU *c, struct cringle_err *err)
 {
         if (!c)
                 return 0;
+        if (c->realtime_runtime || c->realtime_period)
+                return refuse_limit(c->realtime_runtime ? "cpu realtime_runtime" : "cpu realtime_period", err);
         if ((c->shares && set_big_number(x, NRI__FIELD__CPUShares, "cpu", "shares", c->shares->value, err) < 0) ||
             (c->quota && set_number(x, NRI__FIELD__CPUQuota, "cpu", "quota", c->quota->value, err) < 0) ||
-            (c->period && set_big_number(x, NRI__FIELD__CPUPeriod, "cpu", "period", c->period->value, err) < 0) ||
-            (c->realtime_runtime && set_number(x, NRI__FIELD__CPURealtimeRuntime, "cpu", "realtimeRuntime",
-                                               c->realtime_runtime->value, err) < 0) ||
-            (c->realtime_period && set_big_number(x, NRI__FIELD__CPURealtimePeriod, "cpu", "realtimePeriod",
-                                                  c->realtime_period->value, err) < 0))
+            (c->period && set_big_number(x, NRI__FIELD__CPUPeriod, "cpu", "period", c->period->value, err) < 0))
                 return -1;
         if ((!str_empty(c->cpus) && set_set(x, NRI__FIELD__CPUSetCPUs, "cpus", c->cpus, err) < 0) ||
             (!str_empty(c->mems) && set_set(x, NRI__FIELD__CPUSetMems, "mems", c->mems, err) < 0))

@@ -455,25 +455,35 @@ static void pod_updated(struct nri *n, const struct hooks_subject *s, const Cri_
         nri__pod_sandbox__free_unpacked(pod, NULL);
 }
 
+/* Its description is the one of its newest limits. */
+static void look_again(struct nri *n, struct known *k, const struct hooks_subject *s)
+{
+        Nri__Container *now = nri_container_kept(s);
+
+        known_say(n, k, &now->base);
+        nri__container__free_unpacked(now, NULL);
+}
+
+static void tell_updated(struct nri *n, const struct known *k, struct wishes *none)
+{
+        Nri__PodSandbox *pod = nri_pod_message(n, k->pod);
+        Nri__Container *now = known_container(k);
+
+        nri_tell_anyway(n, NRI__EVENT__POST_UPDATE_CONTAINER, pod, now, NULL, none);
+        nri__container__free_unpacked(now, NULL);
+        if (pod)
+                nri__pod_sandbox__free_unpacked(pod, NULL);
+}
+
 static void container_updated(struct nri *n, const struct hooks_subject *s, bool tell, struct wishes *none)
 {
         struct known *k = known_enter(n, &n->containers, s->container_id);
-        Nri__Container *now;
 
         if (!k)
                 return;
-        now = nri_container_kept(s);
-        known_say(n, k, &now->base);
-        nri__container__free_unpacked(now, NULL);
-        if (tell && nri_wanted(n, NRI__EVENT__POST_UPDATE_CONTAINER)) {
-                Nri__PodSandbox *pod = nri_pod_message(n, k->pod);
-
-                now = known_container(k);
-                nri_tell_anyway(n, NRI__EVENT__POST_UPDATE_CONTAINER, pod, now, NULL, none);
-                nri__container__free_unpacked(now, NULL);
-                if (pod)
-                        nri__pod_sandbox__free_unpacked(pod, NULL);
-        }
+        look_again(n, k, s);
+        if (tell && nri_wanted(n, NRI__EVENT__POST_UPDATE_CONTAINER))
+                tell_updated(n, k, none);
         known_leave(n, k);
 }
 
@@ -482,9 +492,13 @@ void nri_updated(void *data, const struct hooks_subject *s, const Cri__UpdatePod
         struct wishes none = { 0 };     /* nothing can be asked for in answer to these */
         struct nri *n = data;
 
+        if (!tell) {                    /* a plugin waits, maybe inside the gate: this must not wait for it */
+                container_updated(n, s, false, &none);
+                return;
+        }
         gate_pass(n, NULL, NULL);
         if (s->container_id)
-                container_updated(n, s, tell, &none);
+                container_updated(n, s, true, &none);
         else
                 pod_updated(n, s, pod, &none);
         pthread_rwlock_unlock(&n->gate);

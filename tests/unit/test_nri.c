@@ -270,6 +270,22 @@ static void ask_for_a_cgroup(struct fake_plugin *p, const Nri__CreateContainerRe
         linux_of(response)->cgroups_path = strdup("/elsewhere");
 }
 
+static void ask_for_a_reservation(struct fake_plugin *p, const Nri__CreateContainerRequest *request,
+                                  Nri__CreateContainerResponse *response)
+{
+        Nri__LinuxMemory *m = resources_of(response)->memory = FAKE_NEW(Nri__LinuxMemory, NRI__LINUX_MEMORY__INIT);
+
+        m->reservation = FAKE_OPTION(Nri__OptionalInt64, NRI__OPTIONAL_INT64__INIT, 5);
+}
+
+static void ask_for_real_time(struct fake_plugin *p, const Nri__CreateContainerRequest *request,
+                              Nri__CreateContainerResponse *response)
+{
+        Nri__LinuxCPU *c = resources_of(response)->cpu = FAKE_NEW(Nri__LinuxCPU, NRI__LINUX_CPU__INIT);
+
+        c->realtime_period = FAKE_OPTION(Nri__OptionalUInt64, NRI__OPTIONAL_UINT64__INIT, 5);
+}
+
 static void what_cannot_be_done_is_refused_with_the_names_of_plugin_and_field(void **state)
 {
         static struct fake_plugin p = FAKE_PLUGIN("10", "odd");
@@ -283,6 +299,12 @@ static void what_cannot_be_done_is_refused_with_the_names_of_plugin_and_field(vo
         p.create = ask_for_a_cgroup;
         assert_int_equal(create(f), -1);
         assert_contains(f->err.text, "NRI plugin 10-odd at CreateContainer: cgroups_path");
+        p.create = ask_for_a_reservation;
+        assert_int_equal(create(f), -1);
+        assert_contains(f->err.text, "NRI plugin 10-odd at CreateContainer: memory reservation");
+        p.create = ask_for_real_time;
+        assert_int_equal(create(f), -1);
+        assert_contains(f->err.text, "NRI plugin 10-odd at CreateContainer: cpu realtime_period");
 }
 
 static void a_validator_rejects(void **state)

@@ -45,22 +45,37 @@ static void show_out(struct fixture *f, struct fake_plugin *p)
         f->n_plugins--;
 }
 
-static void a_plugin_that_hangs_in_any_call_costs_one_time_limit(void **state)
+/* True once @p has had the call that it hangs in; on a busy machine it may have been too slow for one before. */
+static bool hang_in(struct fixture *f, struct fake_plugin *p, int limit)
+{
+        auto_free char *section = str_printf(NULL, "request_timeout: %dms", limit);
+        bool had;
+
+        assert_ok(settings(f, "", &f->err), &f->err);
+        join_in(f, p);
+        assert_ok(settings(f, section, &f->err), &f->err);
+        live(f);
+        await(f, p, false);
+        had = strstr(p->log.data, p->hang);
+        show_out(f, p);
+        return had;
+}
+
+static void a_plugin_that_hangs_in_any_call_is_dropped_and_fails_nothing(void **state)
 {
         static struct fake_plugin p = FAKE_PLUGIN("10", "stuck");
         struct fixture *f = *state;
 
         begin(f, "");
         for (size_t i = 0; i < CALLS; i++) {
-                assert_ok(settings(f, "", &f->err), &f->err);
+                int limit = 50;
+
                 p.hang = calls[i];
-                join_in(f, &p);
-                assert_ok(settings(f, "request_timeout: 50ms", &f->err), &f->err);
-                live(f);
-                if (!strstr(p.log.data, calls[i]))
-                        fail_msg("%s was not called in '%s'", calls[i], p.log.data);
-                await(f, &p, false);
-                show_out(f, &p);
+                while (!hang_in(f, &p, limit)) {
+                        limit *= 2;
+                        if (limit > 5000)
+                                fail_msg("%s was not called", calls[i]);
+                }
         }
 }
 
@@ -301,7 +316,7 @@ static void one_that_leaves_in_the_middle_of_a_call_is_forgotten(void **state)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 UNIT_MAIN(
-        TEST(a_plugin_that_hangs_in_any_call_costs_one_time_limit),
+        TEST(a_plugin_that_hangs_in_any_call_is_dropped_and_fails_nothing),
         TEST(one_that_hangs_while_it_comes_does_not_take_part),
         TEST(an_answer_that_cannot_be_decoded_drops_the_plugin_and_no_other),
         TEST(frames_that_break_the_protocol_end_the_connection),
