@@ -416,9 +416,28 @@ void hooks_changed(struct hooks *h, const struct adjust *a, const struct hooks_s
         calls_tell(&h->calls, &call);
 }
 
+/* The conditions that a hook of a file or of the YAML was added for, into the empty @ret. */
+static void describe_call(struct hooks *h, const struct hooks_call *call, struct buf *ret)
+{
+        const struct rule *r;
+
+        pthread_mutex_lock(&h->lock);
+        r = rule_named(strcmp(call->source, "yaml") == 0 ? &h->yaml : &h->files, call->name);
+        if (r && strcmp(r->source, call->source) == 0)
+                rule_describe(r, ret, NULL);
+        pthread_mutex_unlock(&h->lock);
+}
+
 void hooks_called(struct hooks *h, const struct hooks_call *call)
 {
-        calls_add(&h->calls, call);
+        struct hooks_call told = *call;
+        auto_buf why = BUF_INIT;
+
+        if (!told.why && atomic_load(&h->calls.traced)) {
+                describe_call(h, call, &why);
+                told.why = why.data;
+        }
+        calls_add(&h->calls, &told);
 }
 
 void hooks_trace(struct hooks *h, hooks_trace_fn fn, void *data)

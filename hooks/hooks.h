@@ -180,7 +180,7 @@ struct hooks_call {
         const char *stage;              /* an OCI stage ("createRuntime"), a point ("pod run"), or an event of NRI */
         const char *pod_id, *pod_space, *pod_name;      /* NULL: not known */
         const char *container_id, *container_name;      /* NULL: not known, or it is the pod's */
-        const char *why;                /* which conditions held; NULL: it has none */
+        const char *why;                /* which conditions held; NULL: none, or as its file or the YAML has them now */
         const char *result;             /* NULL: "ok", or the error */
         const char *error;              /* one line; NULL: it succeeded */
         bool timed_out;

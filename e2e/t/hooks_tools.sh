@@ -177,7 +177,7 @@ check "a device, and what it set" traced "$E2E_TMP/all" 'cdi:acme.com/gadget=zer
 check "that a file was added, and why" traced "$E2E_TMP/all" 'container create +hooks.d:10-good.json +added ' \
         'annotation .* holds -> hooks.prestart, hooks.createRuntime'
 for stage in prestart createRuntime createContainer poststart; do
-        check "its call at $stage" eventually 5 traced "$E2E_TMP/all" "e2e/traced/traced +$stage +hooks.d:10-good.json +ok +[0-9.]+ms"
+        check "its call at $stage" eventually 5 traced "$E2E_TMP/all" "e2e/traced/traced +$stage +hooks.d:10-good.json +ok +[0-9.]+ms +annotation "
 done
 check "a filtered trace has its pod and hook" eventually 5 traced "$E2E_TMP/some" 'e2e/good/again +poststart +hooks.d:10-good.json +ok'
 check_not "and no other" grep -E 'traced|plugin:' "$E2E_TMP/some"

@@ -1207,7 +1207,7 @@ static void who_traces_is_told_of_each_call_and_what_it_changed(void **state)
         assert_null(strstr(text.data, "cdi:"));
         buf_clear(&text);
         ran(f, "yaml", "y", "poststop", 5, "killed at its time limit");
-        assert_string_equal(text.data, "shop/web-1/nginx poststop yaml:y: killed at its time limit timed out\n");
+        assert_string_equal(text.data, "shop/web-1/nginx poststop yaml:y (namespace shop): killed at its time limit timed out\n");
         buf_clear(&text);
         hooks_trace(f->hooks, NULL, NULL);
         ran(f, "yaml", "y", "poststop", 5, NULL);
