@@ -184,7 +184,7 @@ static void sample(struct page *p, const char *name, const char *const *values, 
                 put_label(p, &f->text, f->keys[i], values[i]);
         }
         put(p, &f->text, "%s ", f->n_keys ? "}" : "");
-        if (number == floor(number) && fabs(number) < 1e15)
+        if (fabs(number) < 1e15 && number == (double) (int64_t) number)
                 put(p, &f->text, "%.0f\n", number);
         else
                 put(p, &f->text, "%.9g\n", number);
