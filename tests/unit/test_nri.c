@@ -773,6 +773,7 @@ static void a_socket_that_cannot_be_had_changes_nothing(void **state)
         auto_free char *section = str_printf(NULL, "socket: %s, plugins: {absent: {failure: fail}}", taken);
         auto_fd int other = sock_listen(taken, SOCK_STREAM, 0600, &f->err);
 
+        assert_true(other >= 0);
         begin(f, "");
         assert_int_equal(settings(f, section, &f->err), -1);
         assert_contains(f->err.text, "is in use by another runtime");
