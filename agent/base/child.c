@@ -20,6 +20,7 @@
 
 #include "agent/base/child.h"
 #include "agent/base/clock.h"
+#include "agent/base/guard.h"
 #include "agent/base/own.h"
 #include "agent/base/sock.h"
 
@@ -107,6 +108,7 @@ int child_spawn(const struct child_spec *spec, struct child *ret, struct cringle
 {
         struct child_fd lifted[SOCK_FDS_MAX];
         struct child_spec s = *spec;
+        const char *const *env = spec->envp ? spec->envp : no_env;      /* never ours */
         posix_spawn_file_actions_t actions;
         posix_spawnattr_t attr;
         pid_t pid;
@@ -121,6 +123,8 @@ int child_spawn(const struct child_spec *spec, struct child *ret, struct cringle
                 return -1;
         s.fds = lifted;
 
+        if (!GUARD(clean_environment) && !spec->envp)
+                env = (const char *const *) environ;
         posix_spawn_file_actions_init(&actions);
         posix_spawnattr_init(&attr);
         r = add_fds(&actions, &s);
@@ -128,7 +132,7 @@ int child_spawn(const struct child_spec *spec, struct child *ret, struct cringle
                 r = set_attributes(&attr);
         if (!r)
                 r = posix_spawn(&pid, spec->path, &actions, &attr, (char *const *) spec->argv,
-                                (char *const *) (spec->envp ? spec->envp : no_env));
+                                (char *const *) env);
         posix_spawnattr_destroy(&attr);
         posix_spawn_file_actions_destroy(&actions);
         for (size_t i = 0; i < spec->n_fds; i++)

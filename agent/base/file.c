@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "agent/base/file.h"
+#include "agent/base/guard.h"
 #include "agent/base/own.h"
 #include "agent/base/str.h"
 
@@ -146,7 +147,7 @@ int file_make_dirs(const char *path, mode_t mode, struct cringle_err *err)
         for (char *slash = strchr(copy + 1, '/');; slash = strchr(slash + 1, '/')) {
                 if (slash)
                         *slash = '\0';
-                if (mkdir(copy, mode) < 0 && errno != EEXIST)
+                if (mkdir(copy, GUARD(private_dirs) ? mode : 0755) < 0 && errno != EEXIST)
                         return err_sys(err, "make directory %s", copy);
                 if (!slash)
                         return 0;

@@ -11,6 +11,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "agent/base/guard.h"
 #include "agent/base/own.h"
 #include "agent/base/path.h"
 
@@ -19,7 +20,7 @@ static int open_in_root(int root, const char *path, int flags, mode_t mode)
         struct open_how how = {
                 .flags = (uint64_t) flags | O_CLOEXEC,
                 .mode = flags & (O_CREAT | __O_TMPFILE) ? mode : 0,
-                .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
+                .resolve = GUARD(in_root) ? RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS : 0,
         };
         int fd;
 

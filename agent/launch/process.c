@@ -20,6 +20,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "agent/base/guard.h"
 #include "agent/base/own.h"
 #include "agent/base/sock.h"
 #include "agent/launch/hook.h"
@@ -405,7 +406,7 @@ static int become(const struct launch_request *request, int fd, int tty, struct 
             confine(request->plan, &id, fd, &in_cwd, err) < 0)
                 return -1;
         /* After the change of user, which clears it. */
-        if (request->die_with_parent && prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
+        if (GUARD(die_with_monitor) && request->die_with_parent && prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
                 return err_sys(err, "tie the process to its monitor");
         if (close_range(3, ~0u, CLOSE_RANGE_CLOEXEC) < 0)
                 return err_sys(err, "close what is not the program's");

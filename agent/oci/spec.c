@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "agent/base/guard.h"
 #include "agent/base/str.h"
 #include "agent/oci/spec.h"
 #include "agent/oci/spec_private.h"
@@ -222,7 +223,8 @@ static int copy_annotations(struct spec_builder *b, struct json_object *o, Cri__
                             struct cringle_err *err)
 {
         for (size_t i = 0; i < n; i++)
-                if (allowed(b->in->annotations, pairs[i]->key) && !str_starts(pairs[i]->key, ANNOTATION_PREFIX) &&
+                if ((!GUARD(annotations) || allowed(b->in->annotations, pairs[i]->key)) &&
+                    !str_starts(pairs[i]->key, ANNOTATION_PREFIX) &&
                     json_set_string(o, pairs[i]->key, pairs[i]->value, err) < 0)
                         return -1;
         return 0;

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "agent/base/guard.h"
 #include "agent/base/map.h"
 #include "agent/base/str.h"
 #include "agent/oci/caps.h"
@@ -86,7 +87,7 @@ static int add_cwd(struct spec_builder *b, struct cringle_err *err)
                 cwd = "/";
         if (spec_clean_path("working directory", cwd, &clean, err) < 0)
                 return -1;
-        if (is_magic(clean))
+        if (GUARD(magic_links) && is_magic(clean))
                 return err_set(err, CRINGLE_E_INVALID, "working directory '%s' leads out of the container", cwd);
         /* The clean one: ".." after one of those doors would go through it. */
         return json_set_string(b->process, "cwd", clean, err);
@@ -110,7 +111,8 @@ static int check_value(const char *key, const char *value, size_t n, struct crin
 {
         if (memchr(value, '\0', n))
                 return err_set(err, CRINGLE_E_INVALID, "environment: %s contains a NUL", key);
-        if (is_line(key) && (memchr(value, '\n', n) || memchr(value, '\r', n) || memchr(value, ':', n)))
+        if (GUARD(single_fields) && is_line(key) &&
+            (memchr(value, '\n', n) || memchr(value, '\r', n) || memchr(value, ':', n)))
                 return err_set(err, CRINGLE_E_INVALID, "environment: %s is no single field", key);
         return 0;
 }
@@ -149,7 +151,7 @@ static int add_image_env(struct environment *e, const struct image_config *image
                 const char *equals = strchr(image->env[i], '=');
                 auto_free char *key = NULL;
 
-                if (!equals || equals == image->env[i])
+                if (!equals || (GUARD(image_env) && equals == image->env[i]))
                         continue;
                 key = strndup(image->env[i], (size_t) (equals - image->env[i]));
                 if (!key)
@@ -235,7 +237,7 @@ int spec_user_string(const Cri__ContainerConfig *container, const struct image_c
         else if (!str_empty(name))
                 text = str_printf(err, "%s", name);
         else
-                text = str_printf(err, "%s", image && !str_empty(image->user) ? image->user : "0");
+                text = str_printf(err, "%s", GUARD(image_user) && image && !str_empty(image->user) ? image->user : "0");
         if (!text)
                 return -1;
         *ret = text;
@@ -247,7 +249,7 @@ static int collect_groups(struct spec_builder *b, struct oci_user *into, struct 
 {
         const struct oci_user *u = b->in->user;
 
-        if (oci_user_add_group(into, u->gid, err) < 0)
+        if (GUARD(primary_group) && oci_user_add_group(into, u->gid, err) < 0)
                 return -1;
         if (b->security->supplemental_groups_policy == CRI__SUPPLEMENTAL_GROUPS_POLICY__Merge) {
                 for (size_t i = 0; i < u->n_groups; i++)

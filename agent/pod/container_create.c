@@ -8,6 +8,7 @@
 
 #include "agent/base/clock.h"
 #include "agent/base/file.h"
+#include "agent/base/guard.h"
 #include "agent/base/log.h"
 #include "agent/base/path.h"
 #include "agent/base/str.h"
@@ -305,7 +306,7 @@ static int make_log_dir(const struct container *c, struct cringle_err *err)
 
         if (!c->log_path)
                 return 0;
-        if (!path_is_clean(c->log_path))
+        if (GUARD(log_path) && !path_is_clean(c->log_path))
                 return err_set(err, CRINGLE_E_INVALID, "log path '%.200s' is not clean", c->log_path);
         dir = strndup(c->log_path, (size_t) (strrchr(c->log_path, '/') - c->log_path));
         return dir ? file_make_dirs(dir, 0755, err) : err_oom(err);

@@ -14,6 +14,7 @@
 
 #include "agent/base/call.h"
 #include "agent/base/clock.h"
+#include "agent/base/guard.h"
 #include "agent/base/log.h"
 #include "agent/base/str.h"
 #include "agent/pod/model.h"
@@ -86,7 +87,7 @@ static int stream_read(struct stream *s, size_t limit)
                 return 0;
         }
 
-        room = limit - s->kept.len;
+        room = GUARD(exec_limit) ? limit - s->kept.len : SIZE_MAX;
         buf_add(&s->kept, chunk, (size_t) n < room ? (size_t) n : room, NULL);
         return 1;
 }

@@ -10,6 +10,7 @@
 
 #include "agent/base/clock.h"
 #include "agent/base/file.h"
+#include "agent/base/guard.h"
 #include "agent/base/path.h"
 #include "agent/base/str.h"
 #include "agent/pod/model.h"
@@ -84,7 +85,7 @@ int pod_unmount_shm(struct pod *pod, struct cringle_err *err)
         if (!path)
                 return -1;
         /* EINVAL: a directory on which nothing is mounted */
-        if (umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno != EINVAL && errno != ENOENT)
+        if (GUARD(shm_goes) && umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno != EINVAL && errno != ENOENT)
                 return err_sys(err, "unmount %s", path);
         return 0;
 }

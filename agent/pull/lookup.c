@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "agent/base/file.h"
+#include "agent/base/guard.h"
 #include "agent/base/json.h"
 #include "agent/base/path.h"
 #include "agent/oci/users.h"
@@ -49,7 +50,7 @@ static int open_file(const char *path, int *ret_fd, struct cringle_err *err)
         }
         if (fstat(at, &st) < 0)
                 return err_sys(err, "stat %s", path);
-        if (!S_ISREG(st.st_mode))
+        if (GUARD(passwd_regular) && !S_ISREG(st.st_mode))
                 return err_set(err, CRINGLE_E_INVALID, "the image's %s is not a regular file", path);
         if (st.st_size > FILE_MAX)
                 return err_set(err, CRINGLE_E_INVALID, "the image's %s is larger than %d bytes", path, FILE_MAX);

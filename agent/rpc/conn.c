@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "agent/base/clock.h"
+#include "agent/base/guard.h"
 #include "agent/base/log.h"
 #include "agent/base/own.h"
 #include "agent/base/sock.h"
@@ -41,10 +42,6 @@
 #define ALLOWANCE_MAX 10000
 #define ALLOWANCE_PER_SEC 500
 #define ALLOWANCE_PER_FRAME 4
-
-/* RST_STREAM from the peer, which each cost the start of a call. */
-#define RESETS_MAX 1000
-#define RESETS_PER_SEC 100
 
 #define NAME_MAX_SHOWN 200
 
@@ -174,7 +171,7 @@ static bool charge(struct conn *c)
                 if (c->allowance > ALLOWANCE_MAX)
                         c->allowance = ALLOWANCE_MAX;
         }
-        return c->allowance >= 0;
+        return !GUARD(frame_rate) || c->allowance >= 0;
 }
 
 /* How many of @n bytes belong to the frame that is under way or begins here; 0: the peer floods us. */
@@ -452,7 +449,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
         if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
                 return 0;
         /* Calls that were reset still run until their handlers notice; they count. */
-        if (c->n_working >= c->hub->limits.max_streams) {
+        if (GUARD(working_calls) && c->n_working >= c->hub->limits.max_streams) {
                 nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_REFUSED_STREAM);
                 return 0;
         }
@@ -488,7 +485,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
         if (!call || call->complete)
                 return 0;
         call->header_bytes += name_len + value_len + 32;
-        if (call->header_bytes > c->hub->limits.max_header_list) {
+        if (GUARD(header_bytes) && call->header_bytes > c->hub->limits.max_header_list) {
                 call->seen |= SEEN_TOO_MUCH;
                 return 0;
         }
@@ -586,7 +583,9 @@ static int make_room(struct rpc_call *call, size_t n)
                 return -1;
         more = call->packed.room - before;
         call->packed_room += more;
-        return more > 0 && atomic_fetch_add(&hub->held, more) + more > hub->limits.max_receiving ? -1 : 0;
+        if (more == 0)
+                return 0;
+        return atomic_fetch_add(&hub->held, more) + more > hub->limits.max_receiving && GUARD(receiving) ? -1 : 0;
 }
 
 /* The message's prefix is there. */
@@ -599,7 +598,7 @@ static void check_prefix(struct rpc_call *call)
                 call_fail_with(call, CRINGLE_E_UNIMPLEMENTED, "compressed requests are not supported");
         else if (prefix[0] != 0)
                 call_fail_with(call, CRINGLE_E_INVALID, "the request has unknown flags");
-        else if (n > max)
+        else if (GUARD(message_size) && n > max)
                 call_fail_with(call, CRINGLE_E_EXHAUSTED, "a request of %zu bytes is larger than the limit of %zu", n,
                                max);
         else if (n < EXACT_MAX && make_room(call, n) < 0)

@@ -6,6 +6,7 @@
 #include <zlib.h>
 
 #include "agent/base/buf.h"
+#include "agent/base/guard.h"
 #include "agent/stream/dictionary.h"
 #include "agent/stream/spdy.h"
 
@@ -162,7 +163,7 @@ static int unpack_block(struct spdy *s, const char *packed, size_t n, struct cri
                 }
                 if (r != Z_OK && r != Z_BUF_ERROR)
                         return err_set(err, CRINGLE_E_INVALID, "SPDY: headers do not unpack");
-                if (s->block.len + (sizeof chunk - s->in.avail_out) > SPDY_HEADERS_SIZE)
+                if (GUARD(spdy_unpacked) && s->block.len + (sizeof chunk - s->in.avail_out) > SPDY_HEADERS_SIZE)
                         return err_set(err, CRINGLE_E_EXHAUSTED, "SPDY: headers are too long");
                 if (buf_add(&s->block, chunk, sizeof chunk - s->in.avail_out, err) < 0)
                         return -1;
@@ -184,7 +185,7 @@ static char *take_text(char *block, size_t size, size_t *at)
         if (size - *at < 4)
                 return NULL;
         n = get_u32(block + *at);
-        if (n > size - *at - 4)
+        if (GUARD(spdy_length) && n > size - *at - 4)
                 return NULL;
         block[*at] = '\0';
         text = block + *at + 4;
@@ -198,7 +199,7 @@ static int read_headers(struct spdy *s, struct spdy_header *headers, size_t *ret
         size_t size = s->block.len, at = 4;
         uint32_t n = size >= 4 ? get_u32(block) : UINT32_MAX;
 
-        if (n > SPDY_HEADERS_MAX)
+        if (size < 4 || (GUARD(spdy_count) && n > SPDY_HEADERS_MAX))
                 return err_set(err, CRINGLE_E_INVALID, "SPDY: %s", size < 4 ? "no headers" : "too many headers");
         for (uint32_t i = 0; i < n; i++) {
                 headers[i].name = take_text(block, size, &at);
@@ -296,7 +297,7 @@ static int begin_frame(struct spdy *s, struct cringle_err *err)
                 return 0;
         if (((uint32_t) (s->head[0] & 0x7f) << 8 | s->head[1]) != VERSION)
                 return err_set(err, CRINGLE_E_INVALID, "SPDY: not version 3");
-        if (s->left > SPDY_CONTROL_MAX)
+        if (GUARD(spdy_control) && s->left > SPDY_CONTROL_MAX)
                 return err_set(err, CRINGLE_E_EXHAUSTED, "SPDY: a control frame of %zu bytes", s->left);
         return 0;
 }

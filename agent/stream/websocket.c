@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/base/guard.h"
 #include "agent/stream/base64.h"
 #include "agent/stream/websocket.h"
 
@@ -173,11 +174,12 @@ static int begin_frame(struct websocket *w, struct cringle_err *err)
                 size = size << 8 | w->head[2 + i];
         if (w->head[0] & RESERVED)
                 return broken(w, WEBSOCKET_PROTOCOL_ERROR, "a reserved bit is set", err);
-        if (!(w->head[1] & MASKED))
+        if (GUARD(websocket_mask) && !(w->head[1] & MASKED))
                 return broken(w, WEBSOCKET_PROTOCOL_ERROR, "a frame is not masked", err);
-        if (control && (!fin || size > CONTROL_MAX))
+        if (GUARD(websocket_control) && control && (!fin || size > CONTROL_MAX))
                 return broken(w, WEBSOCKET_PROTOCOL_ERROR, "a control frame is too long or in fragments", err);
-        if ((n_length == 2 && size < 126) || (n_length == 8 && (size <= UINT16_MAX || size >> 63)))
+        if (GUARD(websocket_length) &&
+            ((n_length == 2 && size < 126) || (n_length == 8 && (size <= UINT16_MAX || size >> 63))))
                 return broken(w, WEBSOCKET_PROTOCOL_ERROR, "a length is not written as it must be", err);
         memcpy(w->mask, w->head + 2 + n_length, 4);
         w->mask_at = 0;
@@ -206,7 +208,7 @@ static int begin_frame(struct websocket *w, struct cringle_err *err)
         default:
                 return broken(w, WEBSOCKET_PROTOCOL_ERROR, "a frame of a type that is not known", err);
         }
-        if (size > WEBSOCKET_MESSAGE_MAX - w->message_n)
+        if (GUARD(websocket_size) && size > WEBSOCKET_MESSAGE_MAX - w->message_n)
                 return broken(w, WEBSOCKET_TOO_BIG, "a message is too long", err);
         w->message_n += size;
         return 0;

@@ -2,8 +2,10 @@
 
 #include "tests/flow/flow.h"
 
+#include <ftw.h>
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "agent/base/file.h"
@@ -472,6 +474,51 @@ static void requests_that_make_no_sense_are_refused(void **state)
         assert_code(CRINGLE_E_NOT_FOUND, ask_create(f, &c, id));
         assert_contains(flow_err.text, "nowhere/nothing:1");
         assert_consistent(f);
+}
+
+/* The kubelet puts the two together, and so do we: what comes of it has to lie below the first. */
+static void a_log_lies_in_its_directory(void **state)
+{
+        static const char *const paths[] = { "../main.log", "a/../../main.log", "./main.log", "a//main.log", ".." };
+        struct flow *f = *state;
+        auto_free char *logs = str_printf(NULL, "%s/logs", f->dir);
+        struct container_ask c;
+        struct pod_ask a;
+        id_text pod, id;
+
+        pod_ask(&a, "web");
+        a.config.log_directory = logs;
+        assert_code(0, ask_run(f, &a, pod));
+        container_ask(&c, pod, "main");
+        c.request.sandbox_config = &a.config;
+        for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+                c.config.log_path = (char *) paths[i];
+                assert_code(CRINGLE_E_INVALID, ask_create(f, &c, id));
+        }
+        c.config.log_path = (char *) "main/0.log";
+        assert_code(0, ask_create(f, &c, id));
+        assert_consistent(f);
+}
+
+/* Set-user-id programs of images and keys of pods lie below: whoever is not root must not come that far. */
+static int is_private(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+        if (type == FTW_D && st->st_mode & 077)
+                print_error("%s has mode %04o\n", path, st->st_mode & 07777);
+        return type == FTW_D && st->st_mode & 077;
+}
+
+static void nobody_else_gets_into_our_directories(void **state)
+{
+        struct flow *f = *state;
+        mode_t mask = umask(0);
+        id_text pod, id;
+
+        must_run(f, "web", pod);
+        must_start(f, pod, "main", id);
+        umask(mask);
+        assert_int_equal(nftw(f->config.root, is_private, 16, FTW_PHYS), 0);
+        assert_int_equal(nftw(f->config.state, is_private, 16, FTW_PHYS), 0);
 }
 
 static void a_log_is_reopened_while_the_container_runs(void **state)
@@ -1019,6 +1066,8 @@ UNIT_MAIN(
         FLOW_TEST(a_stopped_pod_takes_no_containers),
         FLOW_TEST(a_stopped_pod_gives_its_name_back),
         FLOW_TEST(requests_that_make_no_sense_are_refused),
+        FLOW_TEST(a_log_lies_in_its_directory),
+        FLOW_TEST(nobody_else_gets_into_our_directories),
         FLOW_TEST(a_log_is_reopened_while_the_container_runs),
         FLOW_TEST(a_container_has_its_grace_period),
         FLOW_TEST(no_grace_kills_at_once),

@@ -51,9 +51,11 @@ static inline char *unit_make_dir(void)
 }
 
 #define UNIT_MAIN(...)                                                  \
-        int main(void)                                                  \
+        int main(int argc, char **argv)                                 \
         {                                                               \
                 const struct CMUnitTest tests[] = { __VA_ARGS__ };      \
                                                                         \
+                if (argc > 1)                                           \
+                        cmocka_set_test_filter(argv[1]);                \
                 return cmocka_run_group_tests(tests, NULL, NULL);       \
         }

@@ -38,6 +38,18 @@ static void no_fd_and_no_variable_of_ours_is_seen(void **state)
         close(leak);
 }
 
+static void without_an_environment_there_is_none(void **state)
+{
+        struct child_spec spec = SH("echo ${CANARY-none}");
+        auto_buf out = BUF_INIT;
+        int status;
+
+        spec.envp = NULL;
+        setenv("CANARY", "1", 1);
+        assert_ok(child_run(&spec, NULL, NULL, &out, 1000, NULL, &status, unit_err()), unit_err());
+        assert_string_equal(out.data, "none\n");
+}
+
 static void fds_arrive_at_their_numbers_even_crossed(void **state)
 {
         int a = open("/dev/null", O_RDONLY | O_CLOEXEC), p[2];
@@ -129,6 +141,7 @@ static void a_missing_program_is_named(void **state)
 UNIT_MAIN(
         cmocka_unit_test(output_and_status_come_back),
         cmocka_unit_test(no_fd_and_no_variable_of_ours_is_seen),
+        cmocka_unit_test(without_an_environment_there_is_none),
         cmocka_unit_test(fds_arrive_at_their_numbers_even_crossed),
         cmocka_unit_test(the_deadline_kills_the_whole_group),
         cmocka_unit_test(a_grandchild_with_the_pipe_is_not_waited_for),

@@ -47,7 +47,7 @@ struct world {
 
         atomic_uint dispatched;         /* handlers that were called */
         atomic_uint cancelled;          /* calls whose handlers were told */
-        atomic_uint working;            /* ExecSync handlers that wait */
+        atomic_uint working;            /* ExecSync calls that wait, for a worker or on one */
         atomic_uint most_working;
         atomic_uint sent;               /* events sent */
         unsigned to_send;               /* events in a stream */
@@ -171,10 +171,7 @@ static inline void exec_on_worker(void *data)
         struct waiting *waiting = data;
         struct world *w = waiting->world;
         struct cringle_err err = CRINGLE_ERR_INIT;
-        unsigned now = ++w->working;
 
-        if (now > w->most_working)
-                w->most_working = now;
         call_wait(rpc_call_context(waiting->call), -1, 0, -1, &err);
         w->working--;
         w->cancelled++;
@@ -188,7 +185,10 @@ static inline void on_exec(struct rpc_call *call, const ProtobufCMessage *reques
 {
         struct world *w = data;
         struct waiting *waiting = malloc(sizeof *waiting);
+        unsigned now = ++w->working;
 
+        if (now > w->most_working)
+                w->most_working = now;
         *waiting = (struct waiting) { w, rpc_call_ref(call) };
         w->dispatched++;
         workers_run(w->workers, exec_on_worker, waiting);

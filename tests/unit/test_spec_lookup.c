@@ -171,5 +171,7 @@ int main(int argc, char **argv)
 
         if (argc > 1 && strcmp(argv[1], "lookup") == 0)
                 return lookup_main(argc - 1, argv + 1);
+        if (argc > 1)
+                cmocka_set_test_filter(argv[1]);
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -181,6 +181,7 @@ static void headers_that_unpack_to_a_flood_are_refused(void **state)
 {
         struct seen *seen = *state;
         auto_buf b = BUF_INIT, block = BUF_INIT;
+        struct cringle_err err = CRINGLE_ERR_INIT;
         z_stream z;
 
         assert_int_equal(buf_reserve(&block, SPDY_HEADERS_SIZE + 1, NULL), 0);
@@ -190,7 +191,8 @@ static void headers_that_unpack_to_a_flood_are_refused(void **state)
         put_syn(&b, &z, 1, &block);
         deflateEnd(&z);
         assert_true(b.len < 8192);
-        refused(seen, &b);
+        assert_int_equal(spdy_feed(seen->spdy, b.data, b.len, &err), -1);
+        assert_int_equal(err.code, CRINGLE_E_EXHAUSTED);        /* given up on the way, not when it was there */
 }
 
 static void counts_beyond_the_block_are_refused(void **state)
@@ -202,6 +204,23 @@ static void counts_beyond_the_block_are_refused(void **state)
         put_u32(&block, 2);
         put_text(&block, "a");
         put_u32(&block, UINT32_MAX);
+        packer(&z);
+        put_syn(&b, &z, 1, &block);
+        deflateEnd(&z);
+        refused(seen, &b);
+}
+
+static void more_headers_than_anybody_needs_are_refused(void **state)
+{
+        struct seen *seen = *state;
+        auto_buf b = BUF_INIT, block = BUF_INIT;
+        z_stream z;
+
+        put_u32(&block, SPDY_HEADERS_MAX + 1);
+        for (int i = 0; i <= SPDY_HEADERS_MAX; i++) {
+                put_text(&block, "a");
+                put_text(&block, "b");
+        }
         packer(&z);
         put_syn(&b, &z, 1, &block);
         deflateEnd(&z);
@@ -244,18 +263,13 @@ static void other_versions_and_huge_control_frames_are_refused(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
-int main(void)
-{
-        const struct CMUnitTest tests[] = {
-                TEST(frames_may_be_cut_anywhere),
-                TEST(pings_are_answered),
-                TEST(long_data_goes_in_several_frames),
-                TEST(headers_that_unpack_to_a_flood_are_refused),
-                TEST(counts_beyond_the_block_are_refused),
-                TEST(streams_out_of_order_are_refused),
-                TEST(garbage_is_refused),
-                TEST(other_versions_and_huge_control_frames_are_refused),
-        };
-
-        return cmocka_run_group_tests(tests, NULL, NULL);
-}
+UNIT_MAIN(
+        TEST(frames_may_be_cut_anywhere),
+        TEST(pings_are_answered),
+        TEST(long_data_goes_in_several_frames),
+        TEST(headers_that_unpack_to_a_flood_are_refused),
+        TEST(counts_beyond_the_block_are_refused),
+        TEST(more_headers_than_anybody_needs_are_refused),
+        TEST(streams_out_of_order_are_refused),
+        TEST(garbage_is_refused),
+        TEST(other_versions_and_huge_control_frames_are_refused))

@@ -3,17 +3,21 @@
 #include "tests/flow/executor/world.h"
 
 #include <fcntl.h>
+#include <grp.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "agent/base/call.h"
 #include "agent/base/clock.h"
 #include "agent/base/file.h"
 #include "agent/base/own.h"
+#include "agent/wire/monitor.h"
 
 #define POD (CRINGLE_NS_NET | CRINGLE_NS_IPC | CRINGLE_NS_UTS)
 
@@ -793,6 +797,41 @@ static void the_first_process_cannot_be_reached_to_change_the_monitor(void **sta
         world_destroy(*state, id);
 }
 
+/* The modes of socket and directory keep others away; even if they did not, nobody would listen. */
+static void the_monitor_hears_nobody_but_root(void **state)
+{
+        struct world *w = *state;
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        struct rec_writer writer;
+        auto_buf hello = BUF_INIT;
+        struct stat st;
+        pid_t pid;
+        int status;
+
+        snprintf(address.sun_path, sizeof address.sun_path, "%s/" WIRE_SOCKET, w->run_dir);
+        assert_int_equal(stat(address.sun_path, &st), 0);
+        assert_int_equal(st.st_mode & 0777, 0600);
+        assert_int_equal(stat(w->run_dir, &st), 0);
+        assert_int_equal(st.st_mode & 077, 0);
+        assert_ok(wire_begin(&writer, &hello, WIRE_WATCH, 1, unit_err()), unit_err());
+
+        assert_true(chmod(address.sun_path, 0666) == 0 && chmod(w->run_dir, 0711) == 0);
+        pid = fork();
+        if (pid == 0) {
+                int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+                struct pollfd answer = { fd, POLLIN, 0 };
+                char byte;
+
+                if (setgroups(0, NULL) < 0 || setresgid(65534, 65534, 65534) < 0 || setresuid(65534, 65534, 65534) < 0 ||
+                    connect(fd, (struct sockaddr *) &address, sizeof address) < 0)
+                        _exit(2);
+                send(fd, hello.data, hello.len, MSG_NOSIGNAL);
+                _exit(poll(&answer, 1, 5000) == 1 && recv(fd, &byte, 1, 0) <= 0 ? 0 : 1);
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+}
+
 #define POD_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 UNIT_MAIN(
@@ -828,6 +867,7 @@ UNIT_MAIN(
         POD_TEST(a_monitor_stays_small),
         POD_TEST(a_debug_container_can_join_anothers_pid_namespace),
         POD_TEST(the_first_process_cannot_be_reached_to_change_the_monitor),
+        POD_TEST(the_monitor_hears_nobody_but_root),
         cmocka_unit_test_setup_teardown(a_partial_line_is_logged_before_the_exit_is_told, setup_shared_pid, teardown),
         cmocka_unit_test_setup_teardown(a_shared_pid_namespace_has_an_init_that_shows_nothing, setup_shared_pid, teardown),
         cmocka_unit_test_setup_teardown(a_user_namespace_maps_ids_and_devices_work, setup_user, teardown))
