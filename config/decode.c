@@ -13,6 +13,7 @@
 
 #include "agent/base/clock.h"
 #include "agent/base/path.h"
+#include "agent/base/pattern.h"
 #include "agent/base/str.h"
 #include "config/schema.h"
 
@@ -95,16 +96,21 @@ static bool is_url(const char *text)
 
 static bool is_regex(const struct value *v, const struct yaml_node *node, const char *text, bool is_key)
 {
+        struct cringle_err err = CRINGLE_ERR_INIT;
         char reason[128];
         regex_t regex;
-        int result = regcomp(&regex, text, REG_EXTENDED | REG_NOSUB);
+        int result;
 
-        if (!result) {
-                regfree(&regex);
-                return true;
+        if (pattern_check(text, &err) < 0) {
+                snprintf(reason, sizeof reason, "%s", err.text);
+        } else {
+                result = regcomp(&regex, text, REG_EXTENDED | REG_NOSUB);
+                if (!result) {
+                        regfree(&regex);
+                        return true;
+                }
+                regerror(result, &regex, reason, sizeof reason);
         }
-
-        regerror(result, &regex, reason, sizeof reason);
         if (is_key)
                 yaml_complain_key(v->complaints, node, "%s: expression '%.100s': %s", v->path, text, reason);
         else

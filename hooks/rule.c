@@ -2,15 +2,12 @@
  * A hook from a file or from the YAML; see rule.h.
  */
 
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "agent/base/json.h"
+#include "agent/base/pattern.h"
 #include "hooks/rule.h"
-
-#define PATTERN_MAX 1024                /* bytes; groups nest no deeper, and the compiler of patterns recurses */
-#define PATTERN_COPIES 32767
 
 static const char *const stage_names[STAGES] = {
         [STAGE_PRESTART] = "prestart",
@@ -35,47 +32,13 @@ int stage_of(const char *name)
         return -1;
 }
 
-/*
- * The C library copies what is repeated: "((a{99}){99}){99}" and thirty times "(...)+"
- * around each other take all memory.  And a back-reference makes matching exponential.
- */
-static int check_pattern(const char *text, struct cringle_err *err)
-{
-        size_t copies = 1;
-
-        if (strlen(text) > PATTERN_MAX)
-                return err_set(err, CRINGLE_E_INVALID, "a pattern of more than %d bytes", PATTERN_MAX);
-        for (const char *at = text; *at; at++) {
-                if (*at == '\\') {
-                        if (isdigit((unsigned char) at[1]))
-                                return err_set(err, CRINGLE_E_INVALID, "pattern '%.200s': back-references are not supported",
-                                               text);
-                        at += at[1] != '\0';
-                } else if (*at == ')' && at[1] == '+') {
-                        copies *= 2;
-                } else if (*at == '{') {
-                        const char *comma = at + 1 + strspn(at + 1, "0123456789");
-                        unsigned long least = strtoul(at + 1, NULL, 10);
-                        unsigned long most = *comma == ',' ? strtoul(comma + 1, NULL, 10) : 0;
-
-                        if (least > PATTERN_COPIES || most > PATTERN_COPIES)
-                                copies = PATTERN_COPIES + 1;
-                        else
-                                copies *= most > least ? most : least ? least : 1;
-                }
-                if (copies > PATTERN_COPIES)
-                        return err_set(err, CRINGLE_E_INVALID, "pattern '%.200s' repeats too much", text);
-        }
-        return 0;
-}
-
 int patterns_add(struct patterns *p, const char *text, struct cringle_err *err)
 {
         regex_t *grown;
         char why[128];
         int r;
 
-        if (check_pattern(text, err) < 0)
+        if (pattern_check(text, err) < 0)
                 return -1;
         grown = realloc(p->compiled, (p->n + 1) * sizeof *grown);
         if (!grown)

@@ -238,6 +238,7 @@ static void what_is_wrong_is_named(void **state)
                 { WITH("\"path\": \"/bin/sh\"", "\"commands\": [\"a\", \"[\"]", "[\"prestart\"]"), "commands: pattern '['" },
                 { WITH("\"path\": \"/bin/sh\"", "\"commands\": [\"(a)\\\\1\"]", "[\"prestart\"]"), "back-references are not supported" },
                 { WITH("\"path\": \"/bin/sh\"", "\"commands\": [\"((a{999}){999}){999}\"]", "[\"prestart\"]"), "repeats too much" },
+                { WITH("\"path\": \"/bin/sh\"", "\"commands\": [\"a++++++++++++++++++++\"]", "[\"prestart\"]"), "repeats too much" },
                 { WITH("\"path\": \"/bin/sh\"", "\"commands\": [\"a{0,4294967297}\"]", "[\"prestart\"]"), "repeats too much" },
                 { WITH("\"path\": \"/bin/sh\"", "\"always\": true", "[]"), "no 'stages'" },
                 { WITH("\"path\": \"/bin/sh\"", "\"always\": true", "[\"precreate\"]"), "unknown stage 'precreate'" },
