@@ -19,6 +19,7 @@ static void read_bodies(struct rec_cursor fields, const uint8_t *from, size_t si
 {
         struct rec_cursor body, first;
         struct wire_state state;
+        struct wire_hook hook;
         uint16_t tag;
 
         while (rec_next(&fields, &tag, &body)) {
@@ -41,7 +42,10 @@ static void read_bodies(struct rec_cursor fields, const uint8_t *from, size_t si
                 first = body;
                 list = rec_get_strv(&first);
                 must(!list || !first.bad);
-                wire_get_state(&body, &state);
+                first = body;
+                wire_get_state(&first, &state);
+                wire_get_hook(&body, &hook);
+                must(strlen(hook.source) + strlen(hook.name) + strlen(hook.origin) + strlen(hook.path) + strlen(hook.error) < size);
         }
         must(!fields.bad);
 }

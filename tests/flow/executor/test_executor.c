@@ -427,6 +427,37 @@ static void what_ran_while_nobody_listened_is_told_later(void **state)
         world_destroy(w, id);
 }
 
+static void of_too_many_runs_while_nobody_listens_the_oldest_are_counted(void **state)
+{
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        struct cringle_call call = call_within(NULL, SECOND / 5);
+        struct cringle_container_state now = { .size = sizeof now };
+        auto_free char *told = NULL;
+        struct world *w = *state;
+        auto_buf hooks = BUF_INIT;
+        size_t lines = 0;
+        const char *id;
+
+        buf_add_str(&hooks, "{\"poststart\":[{\"path\":\"/bin/sh\",\"args\":[\"sh\",\"-c\",\"sleep 1\"],\"env\":[\"PATH=/bin\"]}", NULL);
+        for (int i = 0; i < 70; i++)
+                buf_add_str(&hooks, ",{\"path\":\"/bin/true\"," FROM("many") "}", NULL);
+        buf_add_str(&hooks, "]}", NULL);
+        assert_ok(world_create(w, &(struct wish) { .args = "[\"sleep\",\"60\"]", .hooks = hooks.data }, &id, &err), &err);
+        assert_int_equal(w->ops->start(w->self, &call, "pod", id, &now, &err), -1);
+        world_restart(w);
+        sleep(4);
+        free(world_hooks(""));
+        assert_ok(world_open_pod(w, POD, 1, unit_err()), unit_err());
+        told = world_hooks("poststart 71 ");
+        assert_int_equal(strncmp(told, "lost 7\n", 7), 0);
+        for (const char *at = told; (at = strstr(at, " poststart ")); at++)
+                lines++;
+        assert_int_equal(lines, 64);
+        assert_null(strstr(told, "poststart 7 "));
+        assert_non_null(strstr(told, "poststart 8 "));
+        world_destroy(w, id);
+}
+
 static void a_hook_that_hangs_is_killed_with_its_children(void **state)
 {
         struct cringle_err err = CRINGLE_ERR_INIT;
@@ -854,6 +885,7 @@ UNIT_MAIN(
         POD_TEST(a_failing_hook_says_all_about_it),
         POD_TEST(each_run_of_a_hook_is_told),
         POD_TEST(what_ran_while_nobody_listened_is_told_later),
+        POD_TEST(of_too_many_runs_while_nobody_listens_the_oldest_are_counted),
         POD_TEST(a_hook_that_hangs_is_killed_with_its_children),
         POD_TEST(a_poststart_hook_that_fails_ends_the_container),
         POD_TEST(a_terminal_is_one_and_can_be_resized),
