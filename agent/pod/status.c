@@ -39,6 +39,62 @@ bool id_fits(const char *id, const char *wanted)
         return str_empty(wanted) || str_starts(id, wanted);
 }
 
+/* Over what a filter can be about: the one of an id in full, those of one pod, or all. */
+struct walk {
+        size_t most;                    /* that there can be */
+        const struct map *all;
+        size_t at;
+        struct container *of_pod;
+        void *one;
+};
+
+static struct walk walk_all(const struct map *all)
+{
+        return (struct walk) { .most = all->count, .all = all };
+}
+
+static struct walk walk_one(const struct map *all, const char *id)
+{
+        return (struct walk) { .most = 1, .one = map_get(all, id) };
+}
+
+static struct walk walk_pods(const struct pods *pods, const Cri__PodSandboxFilter *f)
+{
+        return f && id_valid(f->id) ? walk_one(&pods->by_id, f->id) : walk_all(&pods->by_id);
+}
+
+static struct walk walk_containers(const struct pods *pods, const Cri__ContainerFilter *f)
+{
+        struct walk w = { 0 };
+        const struct pod *pod;
+
+        if (f && id_valid(f->id))
+                return walk_one(&pods->containers, f->id);
+        if (!f || !id_valid(f->pod_sandbox_id))
+                return walk_all(&pods->containers);
+        pod = map_get(&pods->by_id, f->pod_sandbox_id);
+        w.of_pod = pod ? pod->containers : NULL;
+        for (const struct container *c = w.of_pod; c; c = c->next)
+                w.most++;
+        return w;
+}
+
+/* NULL: that was all. */
+static void *walk_next(struct walk *w)
+{
+        void *object = w->one;
+        const char *id;
+
+        if (w->all)
+                return map_next(w->all, &w->at, &id, &object) ? object : NULL;
+        w->one = NULL;
+        if (w->of_pod) {
+                object = w->of_pod;
+                w->of_pod = w->of_pod->next;
+        }
+        return object;
+}
+
 static bool pod_fits(const struct pod *pod, const Cri__PodSandboxFilter *f)
 {
         const Cri__PodSandboxStatus *s = pod->status;
@@ -82,14 +138,15 @@ static void *list_new(size_t n, size_t each, void ***ret_list)
 void pods_list_sandboxes(struct pods *pods, const Cri__PodSandboxFilter *filter, pods_message_fn fn, void *data)
 {
         Cri__ListPodSandboxResponse response = CRI__LIST_POD_SANDBOX_RESPONSE__INIT;
-        size_t at = 0, n = 0;
         Cri__PodSandbox *items;
-        const char *id;
         void *object, **list;
+        struct walk walk;
+        size_t n = 0;
 
         pthread_mutex_lock(&pods->tasks.lock);
-        items = list_new(pods->by_id.count, sizeof *items, &list);
-        while (map_next(&pods->by_id, &at, &id, &object))
+        walk = walk_pods(pods, filter);
+        items = list_new(walk.most, sizeof *items, &list);
+        while ((object = walk_next(&walk)))
                 if (pod_fits(object, filter)) {
                         items[n] = pod_message(object);
                         list[n] = &items[n];
@@ -138,14 +195,15 @@ static Cri__Container container_message(const struct container *c)
 void pods_list_containers(struct pods *pods, const Cri__ContainerFilter *filter, pods_message_fn fn, void *data)
 {
         Cri__ListContainersResponse response = CRI__LIST_CONTAINERS_RESPONSE__INIT;
-        size_t at = 0, n = 0;
         Cri__Container *items;
-        const char *id;
         void *object, **list;
+        struct walk walk;
+        size_t n = 0;
 
         pthread_mutex_lock(&pods->tasks.lock);
-        items = list_new(pods->containers.count, sizeof *items, &list);
-        while (map_next(&pods->containers, &at, &id, &object))
+        walk = walk_containers(pods, filter);
+        items = list_new(walk.most, sizeof *items, &list);
+        while ((object = walk_next(&walk)))
                 if (container_fits(object, filter)) {
                         items[n] = container_message(object);
                         list[n] = &items[n];
