@@ -102,6 +102,7 @@ struct container *container_new(struct pod *pod, const char *id, Cri__CreateCont
         const Cri__ContainerConfig *config = request->config;
         Cri__ContainerStatus status = CRI__CONTAINER_STATUS__INIT;
         Cri__ContainerResources resources = CRI__CONTAINER_RESOURCES__INIT;
+        Cri__ImageSpec image;
 
         if (!c) {
                 err_oom(err);
@@ -118,7 +119,12 @@ struct container *container_new(struct pod *pod, const char *id, Cri__CreateCont
         status.id = c->id;
         status.metadata = config->metadata;
         status.state = CRI__CONTAINER_STATE__CONTAINER_CREATED;
-        status.image = config->image;
+        if (config->image) {
+                image = *config->image;         /* a kubelet asks by id, and shows users what is told here */
+                if (!str_empty(image.user_specified_image))
+                        image.image = image.user_specified_image;
+                status.image = &image;
+        }
         status.n_labels = config->n_labels;
         status.labels = config->labels;
         status.n_annotations = config->n_annotations;

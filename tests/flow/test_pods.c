@@ -519,6 +519,26 @@ static void nobody_else_gets_into_our_directories(void **state)
         umask(mask);
         assert_int_equal(nftw(f->config.root, is_private, 16, FTW_PHYS), 0);
         assert_int_equal(nftw(f->config.state, is_private, 16, FTW_PHYS), 0);
+        assert_consistent(f);
+}
+
+static void an_image_asked_for_by_its_id_is_told_as_the_user_wrote_it(void **state)
+{
+        struct flow *f = *state;
+        Cri__ContainerStatusResponse *reply;
+        struct container_ask c;
+        id_text pod, id;
+
+        must_run(f, "web", pod);
+        container_ask(&c, pod, "main");
+        c.image.image = (char *) FLOW_IMAGE_ID;
+        c.image.user_specified_image = (char *) "flow";
+        assert_code(0, ask_create(f, &c, id));
+        assert_code(0, ask_container_status(f, id, false, &reply));
+        assert_string_equal(reply->status->image->image, "flow");
+        assert_string_equal(reply->status->image_id, FLOW_IMAGE_ID);
+        reply_free(reply);
+        assert_consistent(f);
 }
 
 static void a_log_is_reopened_while_the_container_runs(void **state)
@@ -1068,6 +1088,7 @@ UNIT_MAIN(
         FLOW_TEST(requests_that_make_no_sense_are_refused),
         FLOW_TEST(a_log_lies_in_its_directory),
         FLOW_TEST(nobody_else_gets_into_our_directories),
+        FLOW_TEST(an_image_asked_for_by_its_id_is_told_as_the_user_wrote_it),
         FLOW_TEST(a_log_is_reopened_while_the_container_runs),
         FLOW_TEST(a_container_has_its_grace_period),
         FLOW_TEST(no_grace_kills_at_once),
