@@ -2,6 +2,7 @@
 
 #include "tests/flow/executor/world.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <poll.h>
@@ -67,6 +68,20 @@ static void what_cannot_be_run_says_why(void **state)
         world_destroy(w, id);
         assert_ok(w->ops->state(w->self, "pod", id, &now, &err), &err);
         assert_int_equal(now.state, CRINGLE_RUN_NONE);
+}
+
+static void what_the_kernel_can_do_is_told(void **state)
+{
+        struct world *w = *state;
+        struct cringle_executor_features can = { .size = sizeof can };
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        struct mount_attr readonly = { .attr_set = MOUNT_ATTR_RDONLY };
+        auto_fd int tree = open_tree(AT_FDCWD, w->run_dir, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+
+        assert_return_code(tree, errno);
+        assert_ok(w->ops->features(w->self, &can, &err), &err);
+        assert_int_equal(can.recursive_readonly != 0,
+                         mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &readonly, sizeof readonly) == 0);
 }
 
 static void create_runs_nothing_of_the_container(void **state)
@@ -868,6 +883,7 @@ static void the_monitor_hears_nobody_but_root(void **state)
 UNIT_MAIN(
         POD_TEST(output_goes_to_the_log_and_the_exit_is_told),
         POD_TEST(what_cannot_be_run_says_why),
+        POD_TEST(what_the_kernel_can_do_is_told),
         POD_TEST(create_runs_nothing_of_the_container),
         POD_TEST(containers_share_the_pods_namespaces),
         POD_TEST(long_lines_are_split_and_a_last_one_is_partial),
