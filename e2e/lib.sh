@@ -415,7 +415,7 @@ agent_setup() {
                 cgroups="cgroup: {plugin: cgroup-systemd, settings: {slice: $AGENT_UNITS.slice, prefix: $AGENT_UNITS}}"
                 cgroups+=$'\n'"cgroups: {default_parent: $AGENT_PODS}"
         else
-                AGENT_CGROUP=/cringle-$E2E_NAME-$$
+                AGENT_CGROUP=/cringle-$E2E_NAME-${E2E_TMP##*.}
                 AGENT_PODS=$AGENT_CGROUP/pods
                 cgroups="cgroups: {monitor_parent: $AGENT_CGROUP/monitors, default_parent: $AGENT_PODS}"
         fi

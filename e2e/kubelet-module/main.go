@@ -1,0 +1,136 @@
+// A client of a kubelet's streaming endpoints for e2e/kubelet, on the library that kubectl is made of.
+//
+//	exec [-websocket] [-stdin] [-tty COLUMNSxROWS] URL     exec or attach; its exit status is the command's
+//	forward [-websocket] URL PORT                          prints the local port, and serves it until killed
+//
+// The URL is a kubelet's, parameters included: https://127.0.0.1:10250/exec/default/web/main?command=ls&output=1.
+// Its certificate is not verified, for a kubelet without a cluster signs its own.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+
+	"k8s.io/apimachinery/pkg/util/httpstream"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/portforward"
+	"k8s.io/client-go/tools/remotecommand"
+	"k8s.io/client-go/transport/spdy"
+	"k8s.io/client-go/util/exec"
+)
+
+// size is a terminal's, told once.
+type size struct {
+	next *remotecommand.TerminalSize
+}
+
+func (s *size) Next() *remotecommand.TerminalSize {
+	told := s.next
+	s.next = nil
+	return told
+}
+
+func config(target *url.URL) *rest.Config {
+	return &rest.Config{Host: target.Host, TLSClientConfig: rest.TLSClientConfig{Insecure: true}}
+}
+
+func run(target *url.URL, websocket, stdin bool, tty string) error {
+	var executor remotecommand.Executor
+	var err error
+
+	if websocket {
+		executor, err = remotecommand.NewWebSocketExecutor(config(target), "GET", target.String())
+	} else {
+		executor, err = remotecommand.NewSPDYExecutor(config(target), "POST", target)
+	}
+	if err != nil {
+		return err
+	}
+
+	options := remotecommand.StreamOptions{Stdout: os.Stdout, Stderr: os.Stderr}
+	if stdin {
+		options.Stdin = os.Stdin
+	}
+	if tty != "" {
+		var terminal remotecommand.TerminalSize
+
+		if _, err := fmt.Sscanf(tty, "%dx%d", &terminal.Width, &terminal.Height); err != nil {
+			return fmt.Errorf("-tty %s: %w", tty, err)
+		}
+		options.Tty, options.Stderr, options.TerminalSizeQueue = true, nil, &size{&terminal}
+	}
+	return executor.StreamWithContext(context.Background(), options)
+}
+
+func forward(target *url.URL, websocket bool, port string) error {
+	var dialer httpstream.Dialer
+
+	if websocket {
+		tunnel, err := portforward.NewSPDYOverWebsocketDialer(target, config(target))
+		if err != nil {
+			return err
+		}
+		dialer = tunnel
+	} else {
+		transport, upgrader, err := spdy.RoundTripperFor(config(target))
+		if err != nil {
+			return err
+		}
+		dialer = spdy.NewDialer(upgrader, &http.Client{Transport: transport}, "POST", target)
+	}
+
+	ready := make(chan struct{})
+	forwarder, err := portforward.New(dialer, []string{"0:" + port}, nil, ready, io.Discard, os.Stderr)
+	if err != nil {
+		return err
+	}
+	go func() {
+		<-ready
+		if ports, err := forwarder.GetPorts(); err == nil {
+			fmt.Println(ports[0].Local)
+		}
+	}()
+	return forwarder.ForwardPorts()
+}
+
+func main() {
+	var err error
+
+	verb := ""
+	if len(os.Args) > 1 {
+		verb = os.Args[1]
+	}
+	flags := flag.NewFlagSet(verb, flag.ExitOnError)
+	websocket := flags.Bool("websocket", false, "over WebSocket instead of SPDY")
+	stdin := flags.Bool("stdin", false, "pass stdin on")
+	tty := flags.String("tty", "", "a terminal of this size, COLUMNSxROWS")
+	if len(os.Args) > 2 {
+		flags.Parse(os.Args[2:])
+	}
+	target, err := url.Parse(flags.Arg(0))
+
+	switch {
+	case err != nil:
+	case verb == "exec" && flags.NArg() == 1:
+		err = run(target, *websocket, *stdin, *tty)
+	case verb == "forward" && flags.NArg() == 2:
+		err = forward(target, *websocket, flags.Arg(1))
+	default:
+		err = errors.New("usage: exec [-websocket] [-stdin] [-tty COLUMNSxROWS] URL | forward [-websocket] URL PORT")
+	}
+
+	var exit exec.CodeExitError
+	if errors.As(err, &exit) {
+		os.Exit(exit.Code)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(255)
+	}
+}

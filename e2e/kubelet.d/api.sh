@@ -1,0 +1,123 @@
+# Pods from an API server: what static pods cannot have.  The server is e2e/tools/kube-api, as small as one kubelet needs.
+
+API_PORT=$(free_port)
+"$E2E_DIR/tools/kube-api" "$API_PORT" >"$E2E_TMP/kube-api.log" 2>&1 &
+API_PID=$!
+api_stop() {
+        [[ -z $API_PID ]] || stop_pid "$API_PID"
+        API_PID=''
+}
+at_exit api_stop
+cat >"$E2E_TMP/kubeconfig" <<Y
+apiVersion: v1
+kind: Config
+clusters: [{name: e2e, cluster: {server: 'http://127.0.0.1:$API_PORT'}}]
+contexts: [{name: e2e, context: {cluster: e2e, user: e2e}}]
+current-context: e2e
+users: [{name: e2e, user: {}}]
+Y
+
+# api METHOD PATH [JSON]
+api() {
+        curl --silent --show-error --fail --max-time 20 -X "$1" -H 'Content-Type: application/json' ${3+--data "$3"} \
+                "http://127.0.0.1:$API_PORT/$2"
+}
+
+PODS=api/v1/namespaces/default/pods
+
+# create NAME SPEC: a pod as a server with defaults would have it.
+create() {
+        api POST "$PODS" "$(jq -n --arg name "$1" --arg node "$NODE" --arg image "$E2E_IMAGE" --argjson spec "$2" '
+                {metadata: {name: $name}, status: {phase: "Pending"},
+                 spec: ({nodeName: $node, restartPolicy: "Always", terminationGracePeriodSeconds: 1, dnsPolicy: "Default",
+                         securityContext: {}, schedulerName: "default-scheduler", enableServiceLinks: false,
+                         automountServiceAccountToken: false} + $spec |
+                        .containers[] |= {image: $image, imagePullPolicy: "IfNotPresent", resources: {},
+                         terminationMessagePath: "/dev/termination-log", terminationMessagePolicy: "File"} + .)}')" >/dev/null
+}
+
+# of NAME CONDITION: of the pod as the server has it.
+of() {
+        [[ $(api GET "$PODS/$1" | jq "$2") == true ]] || {
+                api GET "$PODS/$1" | jq .status
+                return 1
+        }
+}
+
+node_is() {
+        [[ $(api GET "api/v1/nodes/$NODE" | jq "$1") == true ]] || {
+                api GET "api/v1/nodes/$NODE" | jq .status
+                return 1
+        }
+}
+
+ready='[.status.conditions[]? | select(.type == "Ready").status] == ["True"]'
+kubelet_stop
+check "the server answers" within 10 api GET api/v1/nodes
+check "the kubelet starts with it" kubelet_start 'contentType: application/json' --kubeconfig "$E2E_TMP/kubeconfig"
+check "its node is ready" within 60 node_is "$ready"
+check "and names the runtime" node_is '.status.nodeInfo.containerRuntimeVersion | startswith("cringle://")'
+check "and says what it can do" node_is '.status.runtimeHandlers | map(select(.name == "")) | .[0].features.recursiveReadOnlyMounts'
+
+api POST api/v1/namespaces/default/configmaps '{"metadata": {"name": "words"}, "data": {"hello": "hallo"}}' >/dev/null
+api POST api/v1/namespaces/default/secrets '{"metadata": {"name": "key"}, "type": "Opaque", "data": {"key": "b3Blbg=="}}' >/dev/null
+mkdir -p "$HOST/tree/below"
+mount -t tmpfs tmpfs "$HOST/tree/below"
+create sources '{
+        "volumes": [{"name": "words", "configMap": {"name": "words", "defaultMode": 420}},
+                    {"name": "key", "secret": {"secretName": "key", "defaultMode": 256}},
+                    {"name": "all", "projected": {"defaultMode": 420, "sources": [{"configMap": {"name": "words"}}, {"secret": {"name": "key"}}]}},
+                    {"name": "host", "hostPath": {"path": "'"$HOST"'", "type": ""}},
+                    {"name": "tree", "hostPath": {"path": "'"$HOST/tree"'", "type": ""}}],
+        "containers": [{"name": "main",
+                "env": [{"name": "WORD", "valueFrom": {"configMapKeyRef": {"name": "words", "key": "hello"}}}],
+                "command": ["sh", "-c", "(cat /words/hello; echo; cat /key/key; echo; cat /all/hello /all/key; echo; echo $WORD; touch /tree/below/x || echo read-only) >/host/sources 2>/dev/null; exec sleep 100000"],
+                "volumeMounts": [{"name": "words", "mountPath": "/words"}, {"name": "key", "mountPath": "/key"},
+                                 {"name": "all", "mountPath": "/all"}, {"name": "host", "mountPath": "/host"},
+                                 {"name": "tree", "mountPath": "/tree", "readOnly": true, "recursiveReadOnly": "Enabled"}],
+                "resources": {"requests": {"cpu": "100m", "memory": "32Mi"}, "limits": {"cpu": "100m", "memory": "32Mi"}}}]}'
+create layer '{"containers": [{"name": "main", "command": ["sh", "-c", "head -c 6000000 /dev/zero >/layer; exec sleep 100000"],
+        "resources": {"limits": {"ephemeral-storage": "4Mi"}, "requests": {"ephemeral-storage": "4Mi"}}}]}'
+create volume '{"volumes": [{"name": "scratch", "emptyDir": {"sizeLimit": "4Mi"}}],
+        "containers": [{"name": "main", "command": ["sh", "-c", "head -c 6000000 /dev/zero >/scratch/file; exec sleep 100000"],
+        "volumeMounts": [{"name": "scratch", "mountPath": "/scratch"}]}]}'
+
+check "a pod from the server runs" within 60 of sources "$ready"
+check "with config maps, secrets, a projection, a tree that is read-only to the bottom" within 20 \
+        has "$HOST/sources" hallo open halloopen hallo read-only
+umount "$HOST/tree/below" || umount --lazy "$HOST/tree/below"
+
+# A container that is added to look into another.
+api PATCH "$PODS/sources/ephemeralcontainers" '{"spec": {"ephemeralContainers": [{"name": "debug", "image": "'"$E2E_IMAGE"'",
+        "imagePullPolicy": "IfNotPresent", "targetContainerName": "main", "terminationMessagePath": "/dev/termination-log",
+        "terminationMessagePolicy": "File", "resources": {}, "command": ["sh", "-c", "ps | grep -c \"[s]leep 100000\" >/dev/termination-log"]}]}}' >/dev/null
+check "an ephemeral container sees its target's processes" within 60 of sources \
+        '.status.ephemeralContainerStatuses[0].state.terminated.message == "1\n"'
+
+# Limits that change in place.
+id=$(api GET "$PODS/sources" | jq -r '.status.containerStatuses[0].containerID')
+api PATCH "$PODS/sources/resize" '{"spec": {"containers": [{"name": "main",
+        "resources": {"requests": {"cpu": "200m", "memory": "48Mi"}, "limits": {"cpu": "200m", "memory": "48Mi"}}}]}}' >/dev/null
+check "a container's limits change in place" within 60 of sources '.status.containerStatuses[0] |
+        .resources.limits == {cpu: "200m", memory: "48Mi"} and .restartCount == 0 and .containerID == "'"$id"'"'
+check "in its cgroup, too" same "$(cat "$(awk '$0 ~ / - cgroup .*memory/ { print $5; exit }' /proc/self/mountinfo
+        )$KUBELET_CGROUP/kubepods/pod$(api GET "$PODS/sources" | jq -r .metadata.uid)/${id##*/}/memory.limit_in_bytes")" 50331648
+
+check "a pod whose writable layer outgrows its limit is evicted" within 90 of layer \
+        '.status | .phase == "Failed" and .reason == "Evicted"'
+check "one whose volume does, too" within 90 of volume '.status | .phase == "Failed" and .reason == "Evicted"'
+nothing_runs() {
+        [[ -z $(crictl pods --quiet --state ready --name '^(layer|volume)$') ]]
+}
+check "nothing of them runs on" within 60 nothing_runs
+
+for name in sources layer volume; do
+        api DELETE "$PODS/$name" '{}' >/dev/null
+done
+none_left() {
+        same "$(api GET "$PODS" | jq '.items | length')" 0
+}
+check "deleted pods go, and the server is told" within 60 none_left
+kubelet_stop
+api_stop
+check "the kubelet starts without a server" kubelet_start

@@ -1,0 +1,94 @@
+# What the kubelet tells of pods' use: most from the runtime's statistics, some from its own look at cgroups.
+
+manifest stats <<Y
+terminationGracePeriodSeconds: 1
+volumes: [{name: scratch, emptyDir: {}}]
+containers:
+- name: main
+  image: $E2E_IMAGE
+  imagePullPolicy: IfNotPresent
+  command: [sh, -c, 'head -c 3000000 /dev/zero >/layer; head -c 2000000 /dev/zero >/scratch/file; echo written; while :; do :; done']
+  resources: {limits: {cpu: 100m, memory: 64Mi}}
+  volumeMounts: [{name: scratch, mountPath: /scratch}]
+Y
+
+# summary FILTER: of the pod in /stats/summary.
+summary() {
+        kubelet_get stats/summary | jq -e --arg name "stats-$NODE" '(.pods[] | select(.podRef.name == $name)) as $pod |
+                $pod | '"$1" || {
+                kubelet_get stats/summary | jq -c --arg name "stats-$NODE" '.pods[] | select(.podRef.name == $name)'
+                return 1
+        }
+}
+
+# metric WHAT SAMPLE CONDITION: a line of /metrics/WHAT whose name and labels match, and what awk thinks of $NF.
+metric() {
+        kubelet_get "metrics/$1" >"$E2E_TMP/metrics" || return
+        grep -E "$2" "$E2E_TMP/metrics" | awk "BEGIN { bad = 1 } { v = \$2 } $3 { bad = 0 } END { exit bad }" || {
+                grep -E "${2%%[^a-z_]*}" "$E2E_TMP/metrics" | head -n 5
+                return 1
+        }
+}
+
+own='namespace="default",pod="stats-'$NODE'"'
+check "the pod runs" within 60 pod_is_ready stats
+check "summary: CPU time of the container" within 40 summary '.containers[0].cpu.usageCoreNanoSeconds > 0'
+check "summary: its rate, near its limit" within 60 summary '.containers[0].cpu.usageNanoCores | . > 30000000 and . < 200000000'
+check "summary: memory" summary '.containers[0].memory | .workingSetBytes > 0 and .workingSetBytes < 67108864'
+check "summary: its writable layer" within 90 summary '.containers[0].rootfs | .usedBytes >= 3000000 and .usedBytes < 4000000'
+check "summary: its log" summary '.containers[0].logs.usedBytes > 0'
+check "summary: the volume" within 90 summary '[.volume[] | select(.name == "scratch")][0].usedBytes >= 2000000'
+check "summary: what counts as ephemeral storage" within 60 summary '."ephemeral-storage".usedBytes >= 5000000'
+check "summary: the pod's CPU and memory" within 60 summary '.cpu.usageCoreNanoSeconds > 0 and .memory.workingSetBytes > 0'
+imagefs() {
+        kubelet_get stats/summary | jq -e '.node.runtime.imageFs | .capacityBytes > 0 and .usedBytes > 0 and .availableBytes > 0'
+}
+check "summary: the images' file system" imagefs
+
+check "resource metrics: the container's CPU" within 60 metric resource "^container_cpu_usage_seconds_total\{container=\"main\",$own\}" 'v > 0'
+check "resource metrics: its memory" metric resource "^container_memory_working_set_bytes\{container=\"main\",$own\}" 'v > 0'
+check "resource metrics: the pod's" within 60 metric resource "^pod_cpu_usage_seconds_total\{$own\}" 'v > 0'
+check "resource metrics: when it started" metric resource "^container_start_time_seconds\{container=\"main\",$own\}" 'v > 1e9'
+check "resource metrics: no error" metric resource '^(resource_)?scrape_error' 'v == 0'
+check "cAdvisor metrics: the container's cgroup" within 60 metric cadvisor "^container_memory_working_set_bytes\{.*$(the_id stats main)" 'v > 0'
+
+# All of it from the runtime.
+kubelet_stop
+check "the kubelet starts, with all statistics from the runtime" kubelet_start 'featureGates: {PodAndContainerStatsFromCRI: true}'
+check "summary: CPU" within 60 summary '.containers[0].cpu.usageNanoCores | . > 30000000 and . < 200000000'
+check "summary: memory" summary '.containers[0].memory.workingSetBytes > 0 and .memory.workingSetBytes > 0'
+check "summary: the pod's network" summary '.network | .name == "eth0" and .rxBytes >= 0 and .txBytes > 0'
+check "summary: its writable layer" summary '.containers[0].rootfs.usedBytes >= 3000000'
+check "summary: processes" summary '.process_stats.process_count >= 1'
+check "cAdvisor metrics, labelled: memory" within 30 metric cadvisor \
+        "^container_memory_working_set_bytes\{container=\"main\",.*$own\}" 'v > 0'
+check "cAdvisor metrics, labelled: CPU" within 60 metric cadvisor "^container_cpu_usage_seconds_total\{container=\"main\",.*$own\}" 'v > 0'
+check "cAdvisor metrics, labelled: the pod's network" metric cadvisor \
+        "^container_network_receive_bytes_total\{.*$own\}" 'v >= 0'
+unmanifest stats
+check "the pod goes" within 60 pod_gone stats
+
+# With the agent where cAdvisor looks for CRI-O, it finds out by itself whose cgroup is whose.
+kubelet_stop
+agent_stop
+mkdir -p /run/crio
+check "the agent starts, to be asked for labels" agent_start "$AGENT_YAML
+inspect_socket: /var/run/crio/crio.sock
+cgroup: {settings: {name: crio-}}"
+check "the kubelet starts as before" kubelet_start
+manifest labelled <<Y
+terminationGracePeriodSeconds: 1
+containers: [{name: main, image: $E2E_IMAGE, imagePullPolicy: IfNotPresent, command: [sh, -c, 'while :; do :; done']}]
+Y
+own='namespace="default",pod="labelled-'$NODE'"'
+check "the pod runs" within 60 pod_is_ready labelled
+for name in memory_working_set_bytes cpu_usage_seconds_total; do
+        check "cAdvisor's own look, labelled: container_$name" within 60 metric cadvisor \
+                "^container_$name\{container=\"main\",.*$own\}" 'v > 0'
+done
+check "with the image as the user wrote it" metric cadvisor \
+        "^container_memory_working_set_bytes\{container=\"main\",.*image=\"$E2E_IMAGE\"" 'v > 0'
+unmanifest labelled
+check "the pod goes" within 60 pod_gone labelled
+agent_stop
+check "the agent starts as before" agent_start "$AGENT_YAML"
