@@ -4,6 +4,10 @@
 
 #include "tests/flow/flow.h"
 
+#include <poll.h>
+
+#include "hooks/hooks.h"
+
 #define MIB (INT64_C(1) << 20)
 
 static int ask_update(struct flow *f, const char *id, Cri__LinuxContainerResources *resources)
@@ -193,6 +197,176 @@ static void limits_of_a_pod_are_kept(void **state)
         assert_code(CRINGLE_E_PRECONDITION, ask(f, "UpdatePodSandboxResources", &request, NULL));
 }
 
+/* ---- a neighbour in the pipeline, as NRI is one ---------------------------------------- */
+
+struct neighbour {
+        int64_t asked, instead;         /* memory; 0: let it be */
+        int64_t pids;
+        const char *refuse;
+        unsigned updates, told, noted, pod_updates, pod_told;
+};
+
+static int next_run(void *data, int point, const struct hooks_subject *s, const struct cringle_call *call,
+                    struct cringle_err *err)
+{
+        return 0;
+}
+
+static int next_adjust(void *data, struct adjust *a, const struct hooks_subject *s, const struct cringle_call *call,
+                       struct cringle_err *err)
+{
+        return 0;
+}
+
+static void next_hear(void *data, const struct hooks_subject *s)
+{
+}
+
+static void next_list(void *data, void (*fn)(void *data, const struct hooks_info *info), void *fn_data)
+{
+}
+
+static int next_update(void *data, const struct hooks_subject *s, struct hooks_limits *limits,
+                       const struct cringle_call *call, struct cringle_err *err)
+{
+        struct neighbour *n = data;
+
+        n->updates++;
+        n->asked = limits->resources->memory_limit_in_bytes;
+        if (n->refuse)
+                return err_set(err, CRINGLE_E_DENIED, "%s", n->refuse);
+        if (n->instead)
+                limits->resources->memory_limit_in_bytes = n->instead;
+        if (n->pids)
+                limits->pids = n->pids;
+        return 0;
+}
+
+static int next_update_pod(void *data, const struct hooks_subject *s, const Cri__UpdatePodSandboxResourcesRequest *request,
+                           const struct cringle_call *call, struct cringle_err *err)
+{
+        struct neighbour *n = data;
+
+        n->pod_updates++;
+        return n->refuse ? err_set(err, CRINGLE_E_DENIED, "%s", n->refuse) : 0;
+}
+
+static void next_updated(void *data, const struct hooks_subject *s, const Cri__UpdatePodSandboxResourcesRequest *pod, bool tell)
+{
+        struct neighbour *n = data;
+
+        if (pod)
+                n->pod_told++;
+        else if (tell)
+                n->told++;
+        else
+                n->noted++;
+}
+
+/* Borrowed until the flow ends. */
+static struct neighbour neighbour;
+
+static void move_in(struct flow *f)
+{
+        static const struct hooks_next next = {
+                .data = &neighbour,
+                .run = next_run,
+                .adjust = next_adjust,
+                .update = next_update,
+                .update_pod = next_update_pod,
+                .updated = next_updated,
+                .adopt = next_hear,
+                .forget = next_hear,
+                .list = next_list,
+        };
+
+        neighbour = (struct neighbour) { 0 };
+        hooks_set_next(f->hooks, &next);
+}
+
+static void who_hears_of_it_may_set_something_else(void **state)
+{
+        struct flow *f = *state;
+        Cri__LinuxContainerResources update = CRI__LINUX_CONTAINER_RESOURCES__INIT;
+        const Cri__LinuxContainerResources *now;
+        Cri__ContainerStatusResponse *reply;
+        id_text pod, c;
+
+        move_in(f);
+        must_run(f, "p", pod);
+        start_limited(f, pod, c);
+        update.memory_limit_in_bytes = 200 * MIB;
+        neighbour.instead = 300 * MIB;
+        neighbour.pids = 4711;
+        assert_code(0, ask_update(f, c, &update));
+        assert_int_equal(neighbour.asked, 200 * MIB);
+        assert_int_equal(neighbour.told, 1);
+        reply = limits(f, c, &now);
+        assert_int_equal(now->memory_limit_in_bytes, 300 * MIB);
+        assert_contains(reply->info[0]->value, "\"pids\":{\"limit\":4711}");
+        reply_free(reply);
+
+        neighbour.refuse = "not with me";
+        assert_code(CRINGLE_E_DENIED, ask_update(f, c, &update));
+        assert_contains(flow_err.text, "change limits: not with me");
+        assert_int_equal(neighbour.told, 1);
+        reply = limits(f, c, &now);
+        assert_int_equal(now->memory_limit_in_bytes, 300 * MIB);
+        reply_free(reply);
+}
+
+static void wake(void *data, const char *id, const struct cringle_err *err)
+{
+        *(_Atomic int *) data = err ? -1 : 1;
+}
+
+static void what_a_hook_wants_is_not_asked_for_again(void **state)
+{
+        struct flow *f = *state;
+        Cri__LinuxContainerResources update = CRI__LINUX_CONTAINER_RESOURCES__INIT;
+        struct hooks_limits l = { &update, CRINGLE_UNSET };
+        _Atomic int done = 0;
+        id_text pod, c;
+
+        move_in(f);
+        must_run(f, "p", pod);
+        start_limited(f, pod, c);
+        update.cpu_shares = 99;
+        pods_update_container(f->pods, c, &l, false, wake, &done);
+        for (int i = 0; i < 20000 && !done; i++)
+                poll(NULL, 0, 1);
+        assert_int_equal(done, 1);
+        assert_int_equal(neighbour.updates, 0);
+        assert_int_equal(neighbour.told, 0);
+        assert_int_equal(neighbour.noted, 1);
+}
+
+static void a_pods_limits_are_told_and_may_be_refused(void **state)
+{
+        struct flow *f = *state;
+        Cri__UpdatePodSandboxResourcesRequest request = CRI__UPDATE_POD_SANDBOX_RESOURCES_REQUEST__INIT;
+        Cri__LinuxContainerResources resources = CRI__LINUX_CONTAINER_RESOURCES__INIT;
+        Cri__PodSandboxStatusResponse *reply;
+        id_text pod;
+
+        move_in(f);
+        must_run(f, "p", pod);
+        request.pod_sandbox_id = pod;
+        resources.cpu_quota = 2222;
+        request.resources = &resources;
+        assert_code(0, ask(f, "UpdatePodSandboxResources", &request, NULL));
+        assert_int_equal(neighbour.pod_updates, 1);
+        assert_int_equal(neighbour.pod_told, 1);
+
+        neighbour.refuse = "not with me";
+        resources.cpu_quota = 3333;
+        assert_code(CRINGLE_E_DENIED, ask(f, "UpdatePodSandboxResources", &request, NULL));
+        assert_int_equal(neighbour.pod_told, 1);
+        assert_code(0, ask_pod_status(f, pod, true, &reply));
+        assert_contains(reply->info[0]->value, "2222");
+        reply_free(reply);
+}
+
 #define FLOW(name) cmocka_unit_test_setup_teardown(name, flow_setup, flow_teardown)
 
 UNIT_MAIN(
@@ -200,4 +374,7 @@ UNIT_MAIN(
         FLOW(an_entry_of_a_list_is_replaced_by_its_name),
         FLOW(a_refusal_changes_nothing),
         FLOW(only_what_may_run_is_changed),
-        FLOW(limits_of_a_pod_are_kept))
+        FLOW(limits_of_a_pod_are_kept),
+        FLOW(who_hears_of_it_may_set_something_else),
+        FLOW(what_a_hook_wants_is_not_asked_for_again),
+        FLOW(a_pods_limits_are_told_and_may_be_refused))
