@@ -626,7 +626,6 @@ static void a_plugin_asks_of_its_own_accord_and_is_told_what_failed(void **state
         Nri__ContainerEviction *eviction = new_eviction("other", "because");
         static struct fake_plugin p = FAKE_PLUGIN("10", "active");
         struct fixture *f = *state;
-        int64_t end = clock_monotonic() + PATIENCE;
         Nri__UpdateContainersResponse *response;
         Ttrpc__Response *envelope;
 
@@ -637,16 +636,7 @@ static void a_plugin_asks_of_its_own_accord_and_is_told_what_failed(void **state
         request.n_update = 2;
         request.evict = &eviction;
         request.n_evict = 1;
-        p.answered = false;
-        fake_call(&p, 3, "UpdateContainers", &request.base);
-        for (bool answered = false; !answered;) {
-                assert_true(clock_monotonic() < end);
-                poll(NULL, 0, 5);
-                pthread_mutex_lock(&p.lock);
-                answered = p.answered;
-                pthread_mutex_unlock(&p.lock);
-        }
-        envelope = ttrpc__response__unpack(NULL, p.answer.len, (uint8_t *) p.answer.data);
+        envelope = fake_ask(&p, "UpdateContainers", &request.base);
         assert_null(envelope->status);
         response = nri__update_containers_response__unpack(NULL, envelope->payload.len, envelope->payload.data);
         assert_int_equal(response->n_failed, 1);

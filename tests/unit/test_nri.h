@@ -42,7 +42,7 @@ struct fake_plugin {
         const char *index, *name;
         uint32_t events;                /* 0: all */
         const char *refuse;             /* this method */
-        const char *hang;               /* likewise: no answer ever */
+        const char *_Atomic hang;       /* likewise: no answer ever */
         const char *garbage;            /* likewise: an answer that nobody can decode */
         const char *unimplemented;      /* likewise, or "all": as if it were older */
         bool one_message;               /* takes no second message of synchronisation */
@@ -310,6 +310,25 @@ static inline void fake_leave(struct fake_plugin *p)
         p->owner = NULL;
         p->fd = -1;
         p->runs = false;
+}
+
+/* A call of its own; the answer's envelope, the caller's. */
+static inline Ttrpc__Response *fake_ask(struct fake_plugin *p, const char *method, const ProtobufCMessage *payload)
+{
+        int64_t end = clock_monotonic() + PATIENCE;
+
+        pthread_mutex_lock(&p->lock);
+        p->answered = false;
+        pthread_mutex_unlock(&p->lock);
+        fake_call(p, 3, method, payload);
+        for (bool answered = false; !answered;) {
+                assert_true(clock_monotonic() < end);
+                poll(NULL, 0, 5);
+                pthread_mutex_lock(&p->lock);
+                answered = p->answered;
+                pthread_mutex_unlock(&p->lock);
+        }
+        return ttrpc__response__unpack(NULL, p->answer.len, (uint8_t *) p->answer.data);
 }
 
 /* ---- the engine ------------------------------------------------------------------------ */
