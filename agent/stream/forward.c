@@ -98,6 +98,7 @@ static void pair_drop(struct pair *p)
                 }
         if (!c->spdy && !f->pairs)
                 client_finish(c);       /* the only way to say that there is no more */
+        client_settle(c);               /* nobody waits for this one any more */
 }
 
 static void end_error(struct pair *p, const char *text)

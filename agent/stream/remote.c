@@ -200,6 +200,7 @@ static void on_ended(void *data, struct local *l)
         else if (l == &r->err)
                 end_lane(r, ROLE_STDERR);
         conclude(r);
+        client_settle(r->client);
 }
 
 static void on_wrote(void *data, struct local *l)

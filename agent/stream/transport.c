@@ -13,7 +13,8 @@
 
 static void watch(struct transport *t)
 {
-        int events = t->waiting.len > 0 ? UV_WRITABLE : 0;
+        /* Whoever emptied it: those who stopped at a full one hear of it from the loop. */
+        int events = t->waiting.len > 0 || t->clogged ? UV_WRITABLE : 0;
 
         if (!t->watch)
                 return;
@@ -38,6 +39,7 @@ static void take_records(struct transport *t)
         if (n <= 0)
                 return;
         buf_add(&t->waiting, bytes, (size_t) n, NULL);
+        t->clogged = t->clogged || transport_full(t);
         BIO_reset(t->out);
 }
 
@@ -47,6 +49,7 @@ void transport_write(struct transport *t, const void *bytes, size_t n)
                 return;
         if (!t->tls) {
                 buf_add(&t->waiting, bytes, n, NULL);
+                t->clogged = t->clogged || transport_full(t);
                 return;
         }
         ERR_clear_error();
@@ -115,10 +118,12 @@ static void on_ready(int fd, int events, void *data)
         struct transport *t = data;
         ssize_t n;
 
-        if (events & UV_WRITABLE && t->waiting.len > 0) {
+        if (events & UV_WRITABLE && t->waiting.len > 0)
                 transport_flush(t);
-                if (t->fd >= 0 && t->waiting.len <= TRANSPORT_LOW)
-                        t->events->drained(t->data);
+        if (t->fd >= 0 && t->clogged && t->waiting.len <= TRANSPORT_LOW) {
+                t->clogged = false;
+                watch(t);
+                t->events->drained(t->data);
         }
         if (t->fd < 0)
                 return;

@@ -16,7 +16,7 @@
 
 struct transport_events {
         void (*input)(void *data, const char *bytes, size_t n);
-        void (*drained)(void *data);    /* no more than TRANSPORT_LOW waits */
+        void (*drained)(void *data);    /* once it was full: no more than TRANSPORT_LOW waits; never from inside a call */
         void (*gone)(void *data);       /* the peer, or what kept us connected */
 };
 
@@ -29,6 +29,7 @@ struct transport {
         const struct transport_events *events;
         void *data;
         bool paused;
+        bool clogged;                   /* it was full, and nobody has been told that it is not any more */
         bool finish;                    /* shut down once all is out */
         bool finished;
 };
