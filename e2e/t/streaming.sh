@@ -41,15 +41,30 @@ attach_echoes() {
 
 # fetch WAY PORT: twice through one port-forward.
 fetch() {
+        forwarding "$1" "$2:8080" fetch_twice "http://127.0.0.1:$2/big"
+}
+
+fetch_twice() {
+        curl -sS --max-time 60 "$1" | cmp - "$E2E_TMP/big" && curl -sS --max-time 60 "$1" | cmp - "$E2E_TMP/big"
+}
+
+forward_there_and_back() {
+        forwarding "$1" "$2:9000" forward_echoes "$2"
+}
+
+forward_echoes() {
+        timeout 120 "$E2E_DIR/tools/websocket-client" tcp "$1" <"$E2E_TMP/big" | cmp - "$E2E_TMP/big"
+}
+
+# forwarding WAY PORTS COMMAND...: while crictl forwards
+forwarding() {
         local status=0 forward
 
         rm -f "$E2E_TMP/forward.log"
         "$(cri_tool crictl)" --config /dev/null --runtime-endpoint "unix://$SOCKET" \
-                port-forward --transport "$1" "$(pod_id web)" "$2:8080" >"$E2E_TMP/forward.log" 2>&1 &
+                port-forward --transport "$1" "$(pod_id web)" "$2" >"$E2E_TMP/forward.log" 2>&1 &
         forward=$!
-        eventually 10 grep -q 'Forwarding from' "$E2E_TMP/forward.log" &&
-                curl -sS --max-time 60 "http://127.0.0.1:$2/big" | cmp - "$E2E_TMP/big" &&
-                curl -sS --max-time 60 "http://127.0.0.1:$2/big" | cmp - "$E2E_TMP/big" || status=1
+        eventually 10 grep -q 'Forwarding from' "$E2E_TMP/forward.log" && "${@:3}" || status=1
         kill "$forward" 2>/dev/null
         wait "$forward" 2>/dev/null
         return "$status"
@@ -276,6 +291,7 @@ pod_run web >/dev/null
 web=$(container_run web web 'mkdir /www; while [ ! -e /www/ready ]; do usleep 50000; done; exec httpd -f -p 127.0.0.1:8080 -h /www')
 echoing='while read -r line; do echo "got $line"; done'
 echoes=$(container_run web echoes "$echoing" '.stdin = true')
+container_run web mirror 'exec nc -lk -p 9000 -e cat' >/dev/null
 
 for way in spdy websocket; do
         check "both outputs of an exec arrive, apart ($way)" both_streams $way "$web"
@@ -288,6 +304,7 @@ done
 crictl exec -i "$web" sh -c 'cat >/www/big; touch /www/ready' <"$E2E_TMP/big"
 for way in spdy websocket; do
         check "50 MB come through a port-forward, twice ($way)" fetch $way "$(free_port)"
+        check "50 MB go there and back through one ($way)" forward_there_and_back $way "$(free_port)"
 done
 check "an unknown token is not found" not_found
 check "cringle-stream has no rights" unprivileged
