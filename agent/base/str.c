@@ -92,6 +92,34 @@ bool str_is_id(const char *s, size_t max)
         return true;
 }
 
+/* The bytes of the well-formed character at @s (Unicode 15, table 3-7), 0: there is none. */
+static size_t utf8_length(const unsigned char *s)
+{
+        size_t n = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : s[0] < 0xf5 ? 4 : 0;
+
+        for (size_t i = 1; i < n; i++)
+                if ((s[i] & 0xc0) != 0x80)
+                        return 0;
+        /* Not longer than need be, no surrogates, nothing past U+10FFFF. */
+        if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90) ||
+            (s[0] == 0xf4 && s[1] > 0x8f))
+                return 0;
+        return n;
+}
+
+void str_make_utf8(char *s)
+{
+        while (*s) {
+                size_t n = utf8_length((const unsigned char *) s);
+
+                if (n == 0) {
+                        *s = '?';
+                        n = 1;
+                }
+                s += n;
+        }
+}
+
 size_t str_distance(const char *a, const char *b, size_t limit)
 {
         size_t row[65];

@@ -36,6 +36,9 @@ int str_id(const char *s, uint32_t *ret, struct cringle_err *err);
 /* True for [A-Za-z0-9][A-Za-z0-9_.-]{0,@max-1} without "..": usable as a file name and in any id. */
 bool str_is_id(const char *s, size_t max);
 
+/* Put a '?' in the place of each byte of @s that is no part of UTF-8. */
+void str_make_utf8(char *s);
+
 /* The length of the edit path between two words, for "did you mean"; at most @limit + 1. */
 size_t str_distance(const char *a, const char *b, size_t limit);
 

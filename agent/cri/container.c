@@ -69,14 +69,28 @@ HANDLER(cri_remove_container)
                               call);
 }
 
-HANDLER(cri_container_status)
+static void tell_status(struct cri *cri, struct rpc_call *call, const Cri__ContainerStatusRequest *r)
 {
-        struct cri *cri = data;
-        const Cri__ContainerStatusRequest *r = (const Cri__ContainerStatusRequest *) request;
         struct cringle_err err = CRINGLE_ERR_INIT;
 
         if (pods_container_status(cri->pods, r->container_id, r->verbose, cri_reply_message, call, &err) < 0)
                 rpc_call_fail(call, &err);
+}
+
+static void tell_verbose_status(struct cri_job *job)
+{
+        tell_status(job->cri, job->call, (const Cri__ContainerStatusRequest *) job->request);
+}
+
+HANDLER(cri_container_status)
+{
+        struct cri *cri = data;
+        const Cri__ContainerStatusRequest *r = (const Cri__ContainerStatusRequest *) request;
+
+        if (r->verbose)
+                cri_run(cri, cri->workers, call, request, tell_verbose_status);
+        else
+                tell_status(cri, call, r);
 }
 
 HANDLER(cri_list_containers)

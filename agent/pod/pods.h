@@ -123,7 +123,8 @@ bool pods_leave(struct pods *pods, void *data, struct buf *ret);
 /*
  * Answers from memory.  @fn gets the message under a lock: it packs it and returns,
  * without calling back here.  The single ones fail with CRINGLE_E_NOT_FOUND.
- * An id may be cut to a prefix that fits one object only.
+ * An id may be cut to a prefix that fits one object only.  The status of a container blocks when it is verbose: it
+ * reads a file, before it takes the lock.
  */
 typedef void (*pods_message_fn)(void *data, const ProtobufCMessage *message);
 

@@ -15,6 +15,8 @@
 #include "agent/base/str.h"
 #include "agent/pod/model.h"
 
+#define SPEC_MAX (16 << 20)
+
 Cri__Signal signal_of(int signal)
 {
         char name[40];
@@ -124,39 +126,49 @@ static Cri__PodSandbox pod_message(const struct pod *pod)
         return m;
 }
 
-/* Room for @n messages and a list of pointers to them; one allocation. */
-static void *list_new(size_t n, size_t each, void ***ret_list)
+/*
+ * An item of @size bytes for each object on the walk that @add takes, and a list of pointers to them; both are one
+ * allocation, *ret_space, the caller's.  Returns how many there are.  The lock is held.
+ */
+static size_t collect(struct walk walk, size_t size, bool (*add)(const void *object, const void *filter, void *item),
+                      const void *filter, void *ret_list, void **ret_space)
 {
-        char *space = calloc(n + 1, sizeof(void *) + each);
+        char *items = calloc(walk.most + 1, sizeof(void *) + size);
+        void *object, **list;
+        size_t n = 0;
 
-        if (!space)
+        if (!items)
                 abort();
-        *ret_list = (void **) (space + (n + 1) * each);
-        return space;
+        list = (void **) (items + (walk.most + 1) * size);
+        while ((object = walk_next(&walk)))
+                if (add(object, filter, items + n * size)) {
+                        list[n] = items + n * size;
+                        n++;
+                }
+        *(void ***) ret_list = list;
+        *ret_space = items;
+        return n;
+}
+
+static bool add_pod(const void *pod, const void *filter, void *item)
+{
+        if (!pod_fits(pod, filter))
+                return false;
+        *(Cri__PodSandbox *) item = pod_message(pod);
+        return true;
 }
 
 void pods_list_sandboxes(struct pods *pods, const Cri__PodSandboxFilter *filter, pods_message_fn fn, void *data)
 {
         Cri__ListPodSandboxResponse response = CRI__LIST_POD_SANDBOX_RESPONSE__INIT;
-        Cri__PodSandbox *items;
-        void *object, **list;
-        struct walk walk;
-        size_t n = 0;
+        void *space;
 
         pthread_mutex_lock(&pods->tasks.lock);
-        walk = walk_pods(pods, filter);
-        items = list_new(walk.most, sizeof *items, &list);
-        while ((object = walk_next(&walk)))
-                if (pod_fits(object, filter)) {
-                        items[n] = pod_message(object);
-                        list[n] = &items[n];
-                        n++;
-                }
-        response.n_items = n;
-        response.items = (Cri__PodSandbox **) list;
+        response.n_items = collect(walk_pods(pods, filter), sizeof(Cri__PodSandbox), add_pod, filter, &response.items,
+                                   &space);
         fn(data, &response.base);
         pthread_mutex_unlock(&pods->tasks.lock);
-        free(items);
+        free(space);
 }
 
 static bool container_fits(const struct container *c, const Cri__ContainerFilter *f)
@@ -192,28 +204,25 @@ static Cri__Container container_message(const struct container *c)
         return m;
 }
 
+static bool add_container(const void *container, const void *filter, void *item)
+{
+        if (!container_fits(container, filter))
+                return false;
+        *(Cri__Container *) item = container_message(container);
+        return true;
+}
+
 void pods_list_containers(struct pods *pods, const Cri__ContainerFilter *filter, pods_message_fn fn, void *data)
 {
         Cri__ListContainersResponse response = CRI__LIST_CONTAINERS_RESPONSE__INIT;
-        Cri__Container *items;
-        void *object, **list;
-        struct walk walk;
-        size_t n = 0;
+        void *space;
 
         pthread_mutex_lock(&pods->tasks.lock);
-        walk = walk_containers(pods, filter);
-        items = list_new(walk.most, sizeof *items, &list);
-        while ((object = walk_next(&walk)))
-                if (container_fits(object, filter)) {
-                        items[n] = container_message(object);
-                        list[n] = &items[n];
-                        n++;
-                }
-        response.n_containers = n;
-        response.containers = (Cri__Container **) list;
+        response.n_containers = collect(walk_containers(pods, filter), sizeof(Cri__Container), add_container, filter,
+                                        &response.containers, &space);
         fn(data, &response.base);
         pthread_mutex_unlock(&pods->tasks.lock);
-        free(items);
+        free(space);
 }
 
 /* NULL: nothing was told. */
@@ -248,22 +257,37 @@ static char *pod_info(const struct pod *pod)
         return buf_steal(&text);
 }
 
-/* config.json goes in whole: it is what the container was started from. */
-static char *container_info(const struct container *c)
+/* config.json, read without the lock; NULL: there is none (yet). */
+static struct json_object *read_spec(struct pods *pods, const char *id)
+{
+        auto_free char *path = NULL;
+        struct json_object *spec = NULL;
+        struct container *c;
+
+        pthread_mutex_lock(&pods->tasks.lock);
+        if (find_container(pods, id, &c, NULL) == 0)
+                path = str_printf(NULL, "%s/config.json", c->bundle);
+        pthread_mutex_unlock(&pods->tasks.lock);
+        return path && json_read_bytes(path, SPEC_MAX, &spec, NULL) == 0 ? spec : NULL;
+}
+
+/* @spec goes in whole: it is what the container was started from.  Its bytes may be any; a message takes UTF-8 only. */
+static char *container_info(const struct container *c, struct json_object *spec)
 {
         auto_json o = json_object_new_object();
-        auto_free char *path = str_printf(NULL, "%s/config.json", c->bundle);
-        struct json_object *spec = NULL;
         auto_buf text = BUF_INIT;
 
-        if (!o || !path)
+        if (!o)
                 return NULL;
         if (json_set_int(o, "pid", c->pid, NULL) < 0 || json_set_string(o, "sandboxID", c->pod->id, NULL) < 0 ||
             json_set_string(o, "bundle", c->bundle, NULL) < 0 || (c->step && json_set_string(o, "step", c->step, NULL) < 0))
                 return NULL;
-        if (json_read(path, 16 << 20, &spec, NULL) == 0 && json_set(o, "runtimeSpec", spec, NULL) < 0)
+        if (spec && json_set(o, "runtimeSpec", json_object_get(spec), NULL) < 0)
                 return NULL;
-        return json_write(o, &text, NULL) < 0 ? NULL : buf_steal(&text);
+        if (json_write(o, &text, NULL) < 0)
+                return NULL;
+        str_make_utf8(text.data);
+        return buf_steal(&text);
 }
 
 int pods_sandbox_status(struct pods *pods, const char *id, bool verbose, pods_message_fn fn, void *data,
@@ -301,6 +325,7 @@ int pods_container_status(struct pods *pods, const char *id, bool verbose, pods_
 {
         Cri__ContainerStatusResponse response = CRI__CONTAINER_STATUS_RESPONSE__INIT;
         Cri__Pair pair = CRI__PAIR__INIT, *info = &pair;
+        auto_json spec = verbose ? read_spec(pods, id) : NULL;
         auto_free char *text = NULL;
         struct container *c;
         int r;
@@ -309,7 +334,7 @@ int pods_container_status(struct pods *pods, const char *id, bool verbose, pods_
         r = find_container(pods, id, &c, err);
         if (r == 0) {
                 response.status = c->status;
-                text = verbose ? container_info(c) : NULL;
+                text = verbose ? container_info(c, spec) : NULL;
                 if (text) {
                         pair.key = message_text("info");
                         pair.value = text;

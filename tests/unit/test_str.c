@@ -41,6 +41,27 @@ static void near_words_are_near(void **state)
         assert_int_equal(str_distance("abc", "xyzzy", 3), 4);
 }
 
+static void what_is_no_utf8_becomes_question_marks(void **state)
+{
+        static const struct {
+                const char *from, *to;
+        } table[] = {
+                { "", "" }, { "plain\n", "plain\n" }, { "z\xc3\xa4h", "z\xc3\xa4h" },
+                { "\xe6\x97\xa5 \xf0\x9f\xaa\xa2", "\xe6\x97\xa5 \xf0\x9f\xaa\xa2" },
+                { "a\xff""b", "a?b" }, { "\xc3", "?" }, { "\xc3(", "?(" }, { "\xe6\x97", "??" }, { "\x80", "?" },
+                { "\xc0\xaf", "??" }, { "\xe0\x80\xaf", "???" }, { "\xed\xa0\x80", "???" },
+                { "\xf0\x80\x80\x80", "????" }, { "\xf4\x90\x80\x80", "????" }, { "\xf5\x80\x80\x80", "????" },
+                { "\xf4\x8f\xbf\xbf", "\xf4\x8f\xbf\xbf" }, { "\xf0\x9f\xaa", "???" },
+        };
+
+        for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+                auto_free char *text = strdup(table[i].from);
+
+                str_make_utf8(text);
+                assert_string_equal(text, table[i].to);
+        }
+}
+
 static void lists_grow_and_copy(void **state)
 {
         auto_strv list = NULL;
@@ -70,5 +91,6 @@ UNIT_MAIN(
         cmocka_unit_test(only_whole_decimal_numbers_are_ids),
         cmocka_unit_test(names_that_could_leave_a_directory_are_no_ids),
         cmocka_unit_test(near_words_are_near),
+        cmocka_unit_test(what_is_no_utf8_becomes_question_marks),
         cmocka_unit_test(lists_grow_and_copy),
         cmocka_unit_test(fresh_ids_are_valid_and_differ))
