@@ -156,8 +156,7 @@ static struct container *pid_target(const struct container *c)
         if (!o || o->pid != CRI__NAMESPACE_MODE__TARGET)
                 return NULL;
         pthread_mutex_lock(&c->pods->tasks.lock);
-        target = containers_find(c->pods, o->target_id);
-        if (target && target->pod != c->pod)
+        if (containers_find(c->pods, o->target_id, &target, NULL) == 0 && target && target->pod != c->pod)
                 target = NULL;
         pthread_mutex_unlock(&c->pods->tasks.lock);
         return target;
@@ -481,8 +480,12 @@ static int mark_created(struct task *t, void *object, const struct cringle_call 
                 return -1;
 
         pthread_mutex_lock(&c->pods->tasks.lock);
+        if (c->status->state == CRI__CONTAINER_STATE__CONTAINER_EXITED) {
+                err_set(err, CRINGLE_E_ABORTED, "its process has died, with exit code %d", c->status->exit_code);
+                pthread_mutex_unlock(&c->pods->tasks.lock);
+                return -1;
+        }
         c->stop_signal = signal;
-        c->status->state = CRI__CONTAINER_STATE__CONTAINER_CREATED;
         c->status->created_at = clock_realtime();
         c->status->stop_signal = signal_of(signal);
         r = take_user(c, m->spec, err);

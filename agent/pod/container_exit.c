@@ -134,7 +134,8 @@ static void container_exited(struct pods *pods, const struct cringle_executor_ev
 
         pthread_mutex_lock(&pods->tasks.lock);
         c = map_get(&pods->containers, event->container);
-        if (c && c->visible && container_set_state(c, &event->state))
+        /* Of one that is being made, its making tells. */
+        if (c && container_set_state(c, &event->state) && c->visible)
                 defer_end(c);
         pthread_mutex_unlock(&pods->tasks.lock);
 }

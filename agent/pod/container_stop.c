@@ -320,7 +320,9 @@ static void hurry(struct container *c, struct stopping *its, int64_t grace)
 void pods_stop_container(struct pods *pods, const char *id, int64_t grace, pods_done_fn done, void *data)
 {
         struct stopping *how = malloc(sizeof *how);
-        struct container *c;
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        struct container *c = NULL;
+        int found;
 
         if (!how)
                 abort();
@@ -328,11 +330,11 @@ void pods_stop_container(struct pods *pods, const char *id, int64_t grace, pods_
         how->grace = grace;
 
         pthread_mutex_lock(&pods->tasks.lock);
-        c = containers_find(pods, id);
+        found = containers_find(pods, id, &c, &err);
         if (!c || (c->status->state == CRI__CONTAINER_STATE__CONTAINER_EXITED && !c->lane.first)) {
                 pthread_mutex_unlock(&pods->tasks.lock);
                 free(how);
-                done(data, id, NULL);
+                done(data, id, found < 0 ? &err : NULL);
                 return;
         }
         lane_cancel(&pods->tasks, &c->lane, container_stop.urgency);    /* a start has no point any more */
@@ -342,13 +344,15 @@ void pods_stop_container(struct pods *pods, const char *id, int64_t grace, pods_
 
 void pods_remove_container(struct pods *pods, const char *id, pods_done_fn done, void *data)
 {
-        struct container *c;
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        struct container *c = NULL;
+        int found;
 
         pthread_mutex_lock(&pods->tasks.lock);
-        c = containers_find(pods, id);
+        found = containers_find(pods, id, &c, &err);
         if (!c) {
                 pthread_mutex_unlock(&pods->tasks.lock);
-                done(data, id, NULL);
+                done(data, id, found < 0 ? &err : NULL);
                 return;
         }
         c->closing = true;

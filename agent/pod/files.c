@@ -13,7 +13,7 @@
 #include "agent/pod/model.h"
 
 #define NODE_RESOLV_CONF "/etc/resolv.conf"
-#define FILE_MAX (1 << 20)
+#define FILE_MAX (1 << 20)      /* of the node's files; a pod's are not larger when they come from there */
 
 char *pod_file(const struct pod *pod, const char *name, struct cringle_err *err)
 {

@@ -133,10 +133,12 @@ void container_leave_over(struct container *c);
 int container_enter(struct container *c, struct cringle_err *err);
 void container_drop_name(struct container *c);
 void container_leave(struct container *c);
-struct pod *pods_find(struct pods *pods, const char *id);               /* borrowed; NULL: none that is visible */
-struct container *containers_find(struct pods *pods, const char *id);
+
+/* By id, or what only one id begins with, among those that are visible.  *ret is borrowed; NULL: none.  INVALID: several. */
+int pods_find(struct pods *pods, const char *id, struct pod **ret, struct cringle_err *err);
+int containers_find(struct pods *pods, const char *id, struct container **ret, struct cringle_err *err);
 int find_pod(struct pods *pods, const char *id, struct pod **ret, struct cringle_err *err);     /* NOT_FOUND */
-int find_container(struct pods *pods, const char *id, struct container **ret, struct cringle_err *err);
+int find_container(struct pods *pods, const char *id, struct container **ret, struct cringle_err *err);    /* likewise */
 
 /* What the request says, with empty messages for absent ones. */
 const Cri__NamespaceOption *pod_namespaces(const struct pod *pod);

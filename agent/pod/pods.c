@@ -257,47 +257,59 @@ void container_leave_over(struct container *c)
         c->gone = true;
 }
 
-/* The one object whose id begins with @prefix, or NULL. */
-static void *by_prefix(const struct map *m, const char *prefix)
+static bool pod_shows(const void *pod)
 {
-        size_t at = 0, n = strlen(prefix);
-        void *value, *found = NULL;
+        return ((const struct pod *) pod)->visible;
+}
+
+static bool container_shows(const void *container)
+{
+        return ((const struct container *) container)->visible;
+}
+
+/* What @id names, or the one object whose id begins with it; *ret is NULL when there is none.  -1: several. */
+static int look_up(const struct map *m, bool (*shows)(const void *object), const char *id, void *ret,
+                   struct cringle_err *err)
+{
+        void *value, *found = id_valid(id) ? map_get(m, id) : NULL;
+        size_t at = 0, n = strlen(id);
         const char *key;
 
-        if (n == 0)
-                return NULL;
-        while (map_next(m, &at, &key, &value))
-                if (strncmp(key, prefix, n) == 0) {
-                        if (found)
-                                return NULL;
-                        found = value;
-                }
-        return found;
+        if (found && !shows(found))
+                found = NULL;
+        while (!found && n > 0 && n < ID_LEN && map_next(m, &at, &key, &value)) {
+                if (strncmp(key, id, n) != 0 || !shows(value))
+                        continue;
+                found = value;
+                while (map_next(m, &at, &key, &value))
+                        if (strncmp(key, id, n) == 0 && shows(value))
+                                return err_set(err, CRINGLE_E_INVALID, "'%.80s' fits more than one id", id);
+        }
+        *(void **) ret = found;
+        return 0;
 }
 
-struct pod *pods_find(struct pods *pods, const char *id)
+int pods_find(struct pods *pods, const char *id, struct pod **ret, struct cringle_err *err)
 {
-        struct pod *pod = id_valid(id) ? map_get(&pods->by_id, id) : by_prefix(&pods->by_id, id);
-
-        return pod && pod->visible ? pod : NULL;
+        return look_up(&pods->by_id, pod_shows, id, ret, err);
 }
 
-struct container *containers_find(struct pods *pods, const char *id)
+int containers_find(struct pods *pods, const char *id, struct container **ret, struct cringle_err *err)
 {
-        struct container *c = id_valid(id) ? map_get(&pods->containers, id) : by_prefix(&pods->containers, id);
-
-        return c && c->visible ? c : NULL;
+        return look_up(&pods->containers, container_shows, id, ret, err);
 }
 
 int find_pod(struct pods *pods, const char *id, struct pod **ret, struct cringle_err *err)
 {
-        *ret = pods_find(pods, id);
+        if (pods_find(pods, id, ret, err) < 0)
+                return -1;
         return *ret ? 0 : err_set(err, CRINGLE_E_NOT_FOUND, "no pod sandbox '%.80s'", id);
 }
 
 int find_container(struct pods *pods, const char *id, struct container **ret, struct cringle_err *err)
 {
-        *ret = containers_find(pods, id);
+        if (containers_find(pods, id, ret, err) < 0)
+                return -1;
         return *ret ? 0 : err_set(err, CRINGLE_E_NOT_FOUND, "no container '%.80s'", id);
 }
 

@@ -440,10 +440,12 @@ static void finish(struct task *t, void *object, const struct cringle_err *err)
         if (!err)
                 return;
         pthread_mutex_lock(&pod->pods->tasks.lock);
-        if (task_left_over(t))
+        if (task_left_over(t)) {
                 pod_leave_over(pod);
-        else
+        } else {
                 pod_leave(pod);
+                pod->detached = true;   /* for a stop that waits for us */
+        }
         pthread_mutex_unlock(&pod->pods->tasks.lock);
 }
 

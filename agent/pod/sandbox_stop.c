@@ -174,13 +174,15 @@ static void finish_stop(struct task *t, void *object, const struct cringle_err *
 static void finish_remove(struct task *t, void *object, const struct cringle_err *err)
 {
         struct pod *pod = object;
+        bool seen;
 
         pthread_mutex_lock(&pod->pods->tasks.lock);
         pod->closing = still_closing(pod);
-        if (!err) {
+        seen = pod->visible;
+        if (!err)
                 pod_leave(pod);
+        if (!err && seen)
                 pod_emit(pod, CRI__CONTAINER_EVENT_TYPE__CONTAINER_DELETED_EVENT);
-        }
         pthread_mutex_unlock(&pod->pods->tasks.lock);
 }
 
@@ -224,19 +226,33 @@ const struct procedure sandbox_remove = {
         .urgency = 2,
 };
 
+/* A pod that is being made: nobody sees it, but who knows its whole id may end it. */
+static struct pod *under_way(struct pods *pods, const char *id)
+{
+        struct pod *pod = id_valid(id) ? map_get(&pods->by_id, id) : NULL;
+
+        return pod && pod->lane.first ? pod : NULL;
+}
+
 /* Of what is absent there is nothing to stop or remove: success, as CRI wants it. */
 static void end_pod(struct pods *pods, const struct procedure *how, const char *id, pods_done_fn done, void *data)
 {
-        struct pod *pod;
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        struct pod *pod = NULL;
+        int found;
 
         pthread_mutex_lock(&pods->tasks.lock);
-        pod = pods_find(pods, id);
+        found = pods_find(pods, id, &pod, &err);
+        if (found == 0 && !pod)
+                pod = under_way(pods, id);
         if (!pod || (how == &sandbox_stop && pod->detached && !pod->lane.first)) {
                 pthread_mutex_unlock(&pods->tasks.lock);
-                done(data, id, NULL);
+                done(data, id, found < 0 ? &err : NULL);
                 return;
         }
         pod->closing = true;
+        if (!pod->visible)
+                lane_cancel(&pods->tasks, &pod->lane, how->urgency);    /* it is undone, and leaves nothing to do for us */
         pods_start_pod_task(pod, how, true, done, data);
         pthread_mutex_unlock(&pods->tasks.lock);
 }

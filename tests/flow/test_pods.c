@@ -994,6 +994,107 @@ static void an_id_may_be_cut_short(void **state)
         assert_int_equal(pod_state(f, ""), -1);
 }
 
+/* Among seventeen ids two begin alike. */
+static void an_id_cut_too_short_names_nobody(void **state)
+{
+        struct flow *f = *state;
+        id_text pod[17], c[17], prefix;
+        char name[8];
+
+        for (int i = 0; i < 17; i++) {
+                snprintf(name, sizeof name, "n%d", i);
+                must_run(f, name, pod[i]);
+                must_create(f, pod[0], name, c[i]);
+        }
+        for (int kind = 0; kind < 2; kind++) {
+                id_text *ids = kind ? c : pod;
+                int several = 0;
+
+                for (int i = 0; i < 17; i++)
+                        for (int k = 0; k < i; k++)
+                                if (ids[i][0] == ids[k][0])
+                                        several = i;
+                snprintf(prefix, sizeof prefix, "%.1s", ids[several]);
+                assert_code(CRINGLE_E_INVALID, kind ? ask_stop(f, prefix, 0) : ask_stop_pod(f, prefix));
+                assert_contains(flow_err.text, "more than one");
+                assert_code(CRINGLE_E_INVALID, kind ? ask_remove(f, prefix) : ask_remove_pod(f, prefix));
+                assert_code(CRINGLE_E_INVALID, kind ? ask_container_status(f, prefix, false, NULL)
+                                                    : ask_pod_status(f, prefix, false, NULL));
+        }
+        assert_int_equal(count_pods(f, NULL), 17);
+        assert_int_equal(count_containers(f, NULL), 17);
+}
+
+/* The id of the object that the last call of @call was about; @nth word of its line. */
+static void id_of_call(const char *call, int nth, id_text ret)
+{
+        auto_free char *calls = fake_calls();
+        char *at = NULL, *last = NULL;
+
+        for (at = strstr(calls, call); at; at = strstr(at + 1, call))
+                last = at;
+        assert_non_null(last);
+        last[strcspn(last, "\n")] = '\0';
+        for (int i = 0; i < nth; i++) {
+                last = strpbrk(last, " /");
+                assert_non_null(last);
+                last++;
+        }
+        snprintf(ret, sizeof(id_text), "%.*s", ID_LEN, last);
+        assert_true(id_valid(ret));
+}
+
+static void a_pod_that_is_being_made_can_be_stopped_and_leaves_nothing(void **state)
+{
+        struct flow *f = *state;
+        struct pod_ask a;
+        id_text pod;
+
+        pod_ask(&a, "web");
+        for (int round = 0; round < 2; round++) {
+                struct run_thread t = { .f = f, .pod = &a };
+
+                fake_hang("network.attach");
+                pthread_create(&t.thread, NULL, run_main, &t);
+                assert_true(fake_hangs());
+                id_of_call("network.attach", 1, pod);
+                assert_int_equal(pod_state(f, pod), -1);
+                assert_code(0, round ? ask_remove_pod(f, pod) : ask_stop_pod(f, pod));
+                pthread_join(t.thread, NULL);
+                assert_int_equal(t.code, CRINGLE_E_CANCELLED);
+                fake_hang(NULL);
+                assert_int_equal(pod_state(f, pod), -1);
+                assert_nothing_left(f);
+        }
+        must_run(f, "web", pod);
+}
+
+static void a_process_that_dies_while_its_container_is_made_makes_none(void **state)
+{
+        struct flow *f = *state;
+        struct container_ask c;
+        struct run_thread t = { .f = f, .container = &c };
+        id_text pod, id, other;
+
+        must_run(f, "web", pod);
+        must_start(f, pod, "other", other);
+        container_ask(&c, pod, "main");
+        fake_hang("hook.container-created");
+        pthread_create(&t.thread, NULL, run_main, &t);
+        assert_true(fake_hangs());
+        id_of_call("hook.container-created", 2, id);
+        fake_exit(pod, id, 9);
+        fake_exit(pod, other, 0);               /* events come in order: when this is heard, so is the other */
+        wait_for_state(f, other, EXITED);
+        fake_hang(NULL);
+        pthread_join(t.thread, NULL);
+        assert_int_equal(t.code, CRINGLE_E_ABORTED);
+        assert_contains(t.err.text, "exit code 9");
+        assert_int_equal(container_state(f, id), -1);
+        assert_consistent(f);
+        must_create(f, pod, "main", id);
+}
+
 static void labels_and_annotations_come_back_byte_for_byte(void **state)
 {
         static const char *const texts[4] = { "z\xc3\xa4hler/\xe6\x97\xa5\xe6\x9c\xac", "\xf0\x9f\xaa\xa2 \"quoted\"\n\ttab\x01",
@@ -1104,6 +1205,9 @@ UNIT_MAIN(
         FLOW_TEST(stopping_a_container_cancels_its_start),
         FLOW_TEST(lists_show_what_fits_all_of_the_filter),
         FLOW_TEST(an_id_may_be_cut_short),
+        FLOW_TEST(an_id_cut_too_short_names_nobody),
+        FLOW_TEST(a_pod_that_is_being_made_can_be_stopped_and_leaves_nothing),
+        FLOW_TEST(a_process_that_dies_while_its_container_is_made_makes_none),
         FLOW_TEST(labels_and_annotations_come_back_byte_for_byte),
         FLOW_TEST(nobody_sees_a_pod_before_it_is_ready),
         cmocka_unit_test_setup_teardown(shm_is_mounted_and_goes_with_the_pod, flow_setup_stopped, flow_teardown))

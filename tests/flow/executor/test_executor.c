@@ -650,7 +650,9 @@ static void containers_outlive_the_agent(void **state)
 {
         struct world *w = *state;
         const char *gone = world_run(w, &(struct wish) { .args = "[\"sh\",\"-c\",\"sleep 0.1; exit 9\"]" });
-        const char *stays = world_run(w, &(struct wish) { .args = "[\"sleep\",\"60\"]" });
+        const char *stays = world_run(w, &(struct wish) {
+                .args = "[\"sleep\",\"60\"]", .process = ",\"env\":[\"PATH=/bin\",\"A=any byte: \xff\"]",
+        });
         struct cringle_call call = call_within(NULL, 10 * SECOND);
         struct cringle_container_state now = { .size = sizeof now };
         struct cringle_executor_event event;
@@ -664,8 +666,8 @@ static void containers_outlive_the_agent(void **state)
         assert_int_equal(now.exit_code, 9);
         assert_ok(w->ops->state(w->self, "pod", stays, &now, unit_err()), unit_err());
         assert_int_equal(now.state, CRINGLE_RUN_RUNNING);
-        out = world_exec(w, stays, (const char *const[]) { "echo", "still here", NULL }, 0, &event);
-        assert_string_equal(out, "still here\n");
+        out = world_exec(w, stays, (const char *const[]) { "sh", "-c", "echo still here, $A", NULL }, 0, &event);
+        assert_string_equal(out, "still here, any byte: \xff\n");
         assert_ok(w->ops->kill(w->self, &call, "pod", stays, SIGKILL, 0, unit_err()), unit_err());
         assert_int_equal(world_exit(stays).exit_code, 137);
         world_destroy(w, gone);
