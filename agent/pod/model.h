@@ -48,7 +48,9 @@ struct pods {
         struct map execs;               /* exec id -> struct exec */
         struct map users;               /* image id + user string -> struct oci_user */
         struct cringle_executor_features can;   /* what the executor said at start */
-        struct cringle_err no_user_ns;  /* why pods cannot have any; CRINGLE_OK: they can.  Set at start */
+        pthread_mutex_t user_ns_lock;   /* guards the next two */
+        bool user_ns_probed;
+        struct cringle_err no_user_ns;  /* why pods cannot have any; CRINGLE_OK: they can */
         struct sampler *sampler;
         pods_message_fn event_fn;       /* NULL: nobody listens */
         void *event_data;
@@ -251,11 +253,12 @@ int pod_write_files(const struct pod *pod, struct cringle_err *err);
 char *pod_file(const struct pod *pod, const char *name, struct cringle_err *err);       /* <run_dir>/<name> */
 
 /*
- * userns.c.  The checks are of requests: that the node can give what is asked for, and that a container
- * asks for its pod's.  pod_user_ns(): 1 and *ret, whose fd is the caller's; 0: the pod has the node's.
+ * userns.c.  The checks are of requests: that what is asked for makes sense, and that a container asks for its
+ * pod's.  That the node can give it, for which it may have to be tried: blocks.  pod_user_ns(): 1 and *ret, whose
+ * fd is the caller's; 0: the pod has the node's.
  */
-void user_ns_probe(struct pods *pods);
-int user_ns_check(const struct pods *pods, const Cri__PodSandboxConfig *config, struct cringle_err *err);
+int user_ns_check(const Cri__PodSandboxConfig *config, struct cringle_err *err);
+int pod_user_ns_available(const struct pod *pod, struct cringle_err *err);
 int user_ns_check_container(const struct pod *pod, const Cri__ContainerConfig *config, struct cringle_err *err);
 int pod_user_ns(const struct pod *pod, struct cringle_user_ns *ret, struct cringle_err *err);
 

@@ -463,6 +463,7 @@ int pods_new(const struct pods_options *o, struct pods **ret, struct cringle_err
         if (!pods)
                 return err_oom(err);
         tasks_init(&pods->tasks, o->workers);
+        pthread_mutex_init(&pods->user_ns_lock, NULL);
         pods->db = o->db;
         pods->cgroup = host_cgroup(o->host);
         pods->network = host_network(o->host);
@@ -494,7 +495,6 @@ int pods_new(const struct pods_options *o, struct pods **ret, struct cringle_err
         pods->can.size = sizeof pods->can;
         if (pods->executor.ops->features(pods->executor.self, &pods->can, err) < 0)
                 return err_wrap(err, "features of the executor");
-        user_ns_probe(pods);
         pods->executor.ops->listen(pods->executor.self, container_event, pods);
         if (make_homes(pods, err) < 0)
                 return -1;
@@ -535,6 +535,7 @@ struct pods *pods_free(struct pods *pods)
         streaming_free(pods->streaming);
         map_done(&pods->users, free_user);
         tasks_done(&pods->tasks);
+        pthread_mutex_destroy(&pods->user_ns_lock);
         free(pods->root);
         free(pods->state);
         free(pods->monitor_parent);

@@ -201,8 +201,8 @@ int pods_explain(struct pods *pods, const Cri__PodSandboxConfig *pod, const Cri_
                  const char *handler, const struct hooks_watcher *watcher, const struct cringle_call *call,
                  struct json_object **ret, struct cringle_err *err);
 
-/* Whether pods can have user namespaces on this node; any thread. */
-bool pods_have_user_ns(const struct pods *pods);
+/* Whether pods can have user namespaces on this node; blocks, when it is first asked. */
+bool pods_have_user_ns(struct pods *pods);
 
 /* Whether pods can be attached to a network now; blocks for the plugin. */
 int pods_network_status(struct pods *pods, const struct cringle_call *call, struct cringle_err *err);

@@ -39,7 +39,7 @@ static int make_dirs(struct task *t, void *object, const struct cringle_call *ca
         struct pod *pod = object;
         const char *log_dir = pod->request->config->log_directory;
 
-        if (file_make_dirs(pod->run_dir, 0700, err) < 0 || file_make_dirs(pod->dir, 0700, err) < 0)
+        if (pod_user_ns_available(pod, err) < 0 || file_make_dirs(pod->run_dir, 0700, err) < 0 || file_make_dirs(pod->dir, 0700, err) < 0)
                 return -1;
         if (str_empty(log_dir))
                 return 0;
@@ -457,7 +457,7 @@ const struct procedure sandbox_run = {
 };
 
 /* What is wrong with the request itself, before anything is made. */
-static int check(const struct pods *pods, const Cri__RunPodSandboxRequest *request, struct cringle_err *err)
+static int check(const Cri__RunPodSandboxRequest *request, struct cringle_err *err)
 {
         const Cri__PodSandboxConfig *config = request->config;
         const Cri__LinuxSandboxSecurityContext *security;
@@ -469,7 +469,7 @@ static int check(const struct pods *pods, const Cri__RunPodSandboxRequest *reque
                 return err_set(err, CRINGLE_E_INVALID, "metadata without name or namespace");
         if (!str_empty(request->runtime_handler))
                 return err_set(err, CRINGLE_E_INVALID, "no runtime handler '%.64s' is configured", request->runtime_handler);
-        if (spec_check_sysctls(config, err) < 0 || user_ns_check(pods, config, err) < 0)
+        if (spec_check_sysctls(config, err) < 0 || user_ns_check(config, err) < 0)
                 return -1;
 
         security = config->linux ? config->linux->security_context : NULL;
@@ -531,7 +531,7 @@ void pods_run_sandbox(struct pods *pods, const Cri__RunPodSandboxRequest *reques
         struct pod *pod = NULL;
         int r = -1;
 
-        if (check(pods, request, &err) < 0 || check_parent(pods, request, &err) < 0) {
+        if (check(request, &err) < 0 || check_parent(pods, request, &err) < 0) {
                 done(data, NULL, &err);
                 return;
         }

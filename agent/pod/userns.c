@@ -2,7 +2,7 @@
  * User namespaces of pods
  *
  * A pod has one or none, made and pinned with its others; all its containers are in it.  What the node
- * cannot do is found out once, at start, and told to whoever asks for one.
+ * cannot do is found out once, and told to whoever asks for one.
  */
 
 #include <fcntl.h>
@@ -23,21 +23,40 @@ static int probe(struct pods *pods, struct cringle_err *err)
         return sample < 0 ? -1 : images_id_maps(pods->images, sample, err);
 }
 
-void user_ns_probe(struct pods *pods)
+/* Tried when it is first asked for, since it takes longer than all else at start. */
+static int available(struct pods *pods, struct cringle_err *err)
 {
-        pods->no_user_ns = (struct cringle_err) CRINGLE_ERR_INIT;
-        if (probe(pods, &pods->no_user_ns) < 0)
-                log_info("no user namespaces for pods: %s", pods->no_user_ns.text);
-        else
-                pods->no_user_ns.code = CRINGLE_OK;
+        int r = 0;
+
+        pthread_mutex_lock(&pods->user_ns_lock);
+        if (!pods->user_ns_probed) {
+                pods->no_user_ns = (struct cringle_err) CRINGLE_ERR_INIT;
+                if (probe(pods, &pods->no_user_ns) < 0)
+                        log_info("no user namespaces for pods: %s", pods->no_user_ns.text);
+                else
+                        pods->no_user_ns.code = CRINGLE_OK;
+                pods->user_ns_probed = true;
+        }
+        if (pods->no_user_ns.code != CRINGLE_OK)
+                r = err_set(err, CRINGLE_E_UNIMPLEMENTED, "no user namespaces on this node: %s", pods->no_user_ns.text);
+        pthread_mutex_unlock(&pods->user_ns_lock);
+        return r;
 }
 
-bool pods_have_user_ns(const struct pods *pods)
+bool pods_have_user_ns(struct pods *pods)
 {
-        return pods->no_user_ns.code == CRINGLE_OK;
+        return available(pods, NULL) == 0;
 }
 
-int user_ns_check(const struct pods *pods, const Cri__PodSandboxConfig *config, struct cringle_err *err)
+int pod_user_ns_available(const struct pod *pod, struct cringle_err *err)
+{
+        struct cringle_id_map uids, gids;
+        int r = spec_id_maps(pod->request->config, &uids, &gids, err);
+
+        return r == 1 ? available(pod->pods, err) : r;
+}
+
+int user_ns_check(const Cri__PodSandboxConfig *config, struct cringle_err *err)
 {
         const Cri__LinuxSandboxSecurityContext *security = config->linux ? config->linux->security_context : NULL;
         const Cri__NamespaceOption *o = security ? security->namespace_options : NULL;
@@ -46,8 +65,6 @@ int user_ns_check(const struct pods *pods, const Cri__PodSandboxConfig *config, 
 
         if (r <= 0)
                 return r;
-        if (!pods_have_user_ns(pods))
-                return err_set(err, CRINGLE_E_UNIMPLEMENTED, "no user namespaces on this node: %s", pods->no_user_ns.text);
         /* Their file systems could not be mounted: a user namespace has no say in the node's. */
         if (o->pid == CRI__NAMESPACE_MODE__NODE || o->ipc == CRI__NAMESPACE_MODE__NODE)
                 return err_set(err, CRINGLE_E_INVALID, "a user namespace needs PID and IPC namespaces that are not the node's");
