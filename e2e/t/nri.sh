@@ -90,6 +90,10 @@ agent_start
 check "launched plugins are configured" grep -q '^Configure cringle' "$E2E_TMP/10-first.log"
 check "and are among the hooks" listed 10-first
 check "a file that is no plugin is said to be none" grep -q 'notes is not launched' "$E2E_TMP/agent.log"
+"$CLI_PROGRAM" --socket "$SOCKET" hooks trace --hook nri:10-first >"$E2E_TMP/trace" &
+tracer=$!
+at_exit stop_pid "$tracer"
+eventually 5 grep -q '^TIME ' "$E2E_TMP/trace"
 pod_run plain >/dev/null
 id=$(container_run plain one 'env; ulimit -n; cat /greeting; test -c /dev/other-null && echo device; exec sleep 1000')
 greeted() {
@@ -105,6 +109,12 @@ crictl rm "$id" >/dev/null
 pod_remove plain
 check "all events come once, in their order" eventually 10 told 10-first plain 'RunPodSandbox CreateContainer PostCreateContainer StartContainer PostStartContainer StopContainer RemoveContainer StopPodSandbox RemovePodSandbox'
 check "to each plugin" eventually 10 told 20-second plain 'RunPodSandbox CreateContainer PostCreateContainer StartContainer PostStartContainer StopContainer RemoveContainer StopPodSandbox RemovePodSandbox'
+check "each is counted, with the run of its OCI hook" eventually 5 eval \
+        'cringle hooks list -o json | jq -e "any(.name == \"10-first\" and .calls == 10 and .failures == 0 and .nanoseconds > 0 and .isolation == \"process\")"'
+check "and can be traced" eventually 5 grep -qE 'e2e/plain +RemovePodSandbox +nri:10-first +ok ' "$E2E_TMP/trace"
+check "with what was set" grep -E 'e2e/plain/one +CreateContainer +nri:10-first +changed .*variable FIRST.*hooks.createRuntime' "$E2E_TMP/trace"
+check "an OCI hook it brings is its own" grep -E 'e2e/plain/one +createRuntime +nri:10-first +ok ' "$E2E_TMP/trace"
+stop_pid "$tracer" INT
 
 # ---- refusals ----------------------------------------------------------------------------------
 
