@@ -74,7 +74,7 @@ static int print_line(const Admin__HookCall *m, struct cringle_err *err)
                 return 0;
         }
         if (!*m->source) {
-                printf("%-12s  %-28s  %-17s  %-28s  %-9s  %9s  %s\n", "TIME", "CONTAINER", "STAGE", "HOOK", "RESULT", "TOOK",
+                printf("%-12s  %-28s  %-20s  %-28s  %-9s  %9s  %s\n", "TIME", "CONTAINER", "STAGE", "HOOK", "RESULT", "TOOK",
                        "WHY, AND WHAT IT SET");
                 return 0;
         }
@@ -83,7 +83,7 @@ static int print_line(const Admin__HookCall *m, struct cringle_err *err)
         put_time(m->ended_at);
         if (put_object(m, err) < 0)
                 return -1;
-        put_column(m->stage, 17);
+        put_column(m->stage, 20);
         put_column(hook, 28);
         put_column(m->result, 9);
         printf("%9s  ", took);

@@ -109,8 +109,8 @@ crictl rm "$id" >/dev/null
 pod_remove plain
 check "all events come once, in their order" eventually 10 told 10-first plain 'RunPodSandbox CreateContainer PostCreateContainer StartContainer PostStartContainer StopContainer RemoveContainer StopPodSandbox RemovePodSandbox'
 check "to each plugin" eventually 10 told 20-second plain 'RunPodSandbox CreateContainer PostCreateContainer StartContainer PostStartContainer StopContainer RemoveContainer StopPodSandbox RemovePodSandbox'
-check "each is counted, with the run of its OCI hook" eventually 5 eval \
-        'cringle hooks list -o json | jq -e "any(.name == \"10-first\" and .calls == 10 and .failures == 0 and .nanoseconds > 0 and .isolation == \"process\")"'
+check "each is counted, with what it validated and the run of its OCI hook" eventually 5 eval \
+        'cringle hooks list -o json | jq -e "any(.name == \"10-first\" and .calls == 11 and .failures == 0 and .nanoseconds > 0 and .isolation == \"process\")"'
 check "and can be traced" eventually 5 grep -qE 'e2e/plain +RemovePodSandbox +nri:10-first +ok ' "$E2E_TMP/trace"
 check "with what was set" grep -E 'e2e/plain/one +CreateContainer +nri:10-first +changed .*variable FIRST.*hooks.createRuntime' "$E2E_TMP/trace"
 check "an OCI hook it brings is its own" grep -E 'e2e/plain/one +createRuntime +nri:10-first +ok ' "$E2E_TMP/trace"
