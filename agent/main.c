@@ -156,12 +156,24 @@ static int watch_signals(struct agent *a, struct cringle_err *err)
         return 0;
 }
 
+/* One that was there before may have any mode; names in it are nobody else's business either. */
+static int make_private(const char *path, struct cringle_err *err)
+{
+        struct stat st;
+
+        if (file_make_dirs(path, 0700, err) < 0)
+                return -1;
+        if (stat(path, &st) < 0 || (st.st_mode & 077 && chmod(path, st.st_mode & 0700) < 0))
+                return err_sys(err, "keep others out of %s", path);
+        return 0;
+}
+
 /* Two agents on one root would undo each other's work. */
 static int lock_root(struct agent *a, struct cringle_err *err)
 {
         auto_free char *path = str_printf(err, "%s/lock", a->config->root);
 
-        if (!path || file_make_dirs(a->config->root, 0700, err) < 0 || file_make_dirs(a->config->state, 0700, err) < 0)
+        if (!path || make_private(a->config->root, err) < 0 || make_private(a->config->state, err) < 0)
                 return -1;
         a->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
         if (a->lock_fd < 0)

@@ -6,12 +6,17 @@
  * for that one transaction, which syncs the log, and with it all earlier commits.
  */
 
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "agent/base/db.h"
+#include "agent/base/guard.h"
 #include "agent/base/map.h"
+#include "agent/base/str.h"
 
 struct db {
         sqlite3 *handle;
@@ -74,10 +79,35 @@ static int migrate(struct db *db, const char *const *migrations, struct cringle_
         return 0;
 }
 
+/*
+ * What pods were asked for is in it, their secrets included: for root alone, whatever the umask and the directory
+ * are.  SQLite gives its other files the mode of the first; those of a run that crashed may be older.
+ */
+static int make_private(const char *path, struct cringle_err *err)
+{
+        static const char *const others[] = { "-wal", "-shm" };
+        auto_fd int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+        if (fd < 0 || (GUARD(private_store) && fchmod(fd, 0600) < 0))
+                return err_sys(err, "open store %s", path);
+        for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+                auto_free char *other = str_printf(err, "%s%s", path, others[i]);
+
+                if (!other)
+                        return -1;
+                if (chmod(other, 0600) < 0 && errno != ENOENT)
+                        return err_sys(err, "change the mode of %s", other);
+        }
+        return 0;
+}
+
 int db_open(const char *path, const char *const *migrations, struct db **ret, struct cringle_err *err)
 {
-        auto_of(db) db = calloc(1, sizeof *db);
+        auto_of(db) db = NULL;
 
+        if (make_private(path, err) < 0)
+                return -1;
+        db = calloc(1, sizeof *db);
         if (!db)
                 return err_oom(err);
         pthread_mutex_init(&db->lock, NULL);

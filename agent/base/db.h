@@ -23,7 +23,7 @@ enum db_commit { DB_FAST = 0, DB_DURABLE = 1 };
 /*
  * Open or make the database at @path and bring its schema up to date: @migrations[i]
  * is the SQL that leads from version i to i+1, ended by NULL.  A database newer than
- * this program knows is refused.
+ * this program knows is refused.  Its files are made, or become, readable for their owner alone.
  */
 int db_open(const char *path, const char *const *migrations, struct db **ret, struct cringle_err *err);
 struct db *db_close(struct db *db);

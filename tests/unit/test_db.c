@@ -2,6 +2,8 @@
 
 #include "tests/support/unit.h"
 
+#include <sys/stat.h>
+
 #include "agent/base/db.h"
 #include "agent/base/file.h"
 #include "agent/base/str.h"
@@ -51,4 +53,33 @@ static void commits_stay_and_aborts_do_not(void **state)
         file_remove_tree(dir, NULL);
 }
 
-UNIT_MAIN(cmocka_unit_test(commits_stay_and_aborts_do_not))
+static mode_t mode_of(const char *path, const char *suffix)
+{
+        auto_free char *file = str_printf(NULL, "%s%s", path, suffix);
+        struct stat st = { 0 };
+
+        assert_int_equal(stat(file, &st), 0);
+        return st.st_mode & 0777;
+}
+
+/* Requests are in it, with the variables of containers. */
+static void nobody_else_reads_it(void **state)
+{
+        auto_free char *dir = unit_make_dir();
+        auto_free char *path = str_printf(NULL, "%s/store.db", dir);
+        struct db *db = NULL;
+        mode_t mask = umask(0);
+
+        assert_ok(file_replace(path, "", 0, 0644, false, unit_err()), unit_err());      /* of an agent of before */
+        assert_ok(db_open(path, first, &db, unit_err()), unit_err());
+        umask(mask);
+        assert_int_equal(mode_of(path, ""), 0600);
+        assert_int_equal(mode_of(path, "-wal"), 0600);
+        assert_int_equal(mode_of(path, "-shm"), 0600);
+        db_close(db);
+        file_remove_tree(dir, NULL);
+}
+
+UNIT_MAIN(
+        cmocka_unit_test(commits_stay_and_aborts_do_not),
+        cmocka_unit_test(nobody_else_reads_it))

@@ -1,0 +1,142 @@
+#!/usr/bin/env bash
+# Attacks on daemons that others were hit by (docs/SECURITY.md), tried on the whole of it.
+. "${BASH_SOURCE%/*}/../lib.sh"
+
+# refuses WORD COMMAND...: it fails, and says the word.
+refuses() {
+        local want=$1
+
+        shift
+        if "$@" >"$E2E_TMP/refused" 2>&1 || ! grep -q "$want" "$E2E_TMP/refused"; then
+                cat "$E2E_TMP/refused"
+                return 1
+        fi
+}
+
+# ours: the agent and all that it started, by pid.
+ours() {
+        echo "$AGENT_PID"
+        pgrep -f "^cringle-[a-z]+ .*$E2E_TMP" || true
+        pgrep -P "$AGENT_PID" || true
+}
+
+# The kernel's list of listening sockets, with whose they are.
+no_abstract_sockets() {
+        local pid
+
+        ss -Hxlp >"$E2E_TMP/sockets"
+        for pid in $(ours); do
+                if grep "pid=$pid," "$E2E_TMP/sockets" | grep ' @'; then
+                        return 1
+                fi
+        done
+}
+
+# The scratch directory is opened for this, so that only modes of our own keep the stranger out.
+strangers_see_nothing() {
+        chmod 711 "$E2E_TMP"
+        setpriv --reuid 65534 --regid 65534 --clear-groups \
+                find "$AGENT_ROOT" "$AGENT_STATE" -mindepth 1 >"$E2E_TMP/seen" 2>/dev/null || true
+        chmod 700 "$E2E_TMP"
+        same "$(head -n 3 "$E2E_TMP/seen")" ''
+}
+
+no_canary() {
+        local pid
+
+        for pid in $(ours); do
+                if [[ $pid != "$AGENT_PID" ]] && tr '\0' '\n' <"/proc/$pid/environ" | grep -a CANARY; then
+                        return 1
+                fi
+        done
+        same "$(crictl exec --sync "$web" sh -c 'env; cat /proc/1/environ' | grep -a CANARY)" ''
+}
+
+# VmHWM is what the agent ever held: it is set back first.
+exec_is_bounded() {
+        local before after n
+
+        echo 5 >"/proc/$AGENT_PID/clear_refs"
+        before=$(awk '/^VmHWM/ { print $2 }' "/proc/$AGENT_PID/status")
+        n=$(crictl exec --sync "$web" head -c 300000000 /dev/zero | wc -c)
+        after=$(awk '/^VmHWM/ { print $2 }' "/proc/$AGENT_PID/status")
+        ((n >= 1048576 && n < 1050000)) && ((after - before < 65536))
+}
+
+grandchild_is_not_waited_for() {
+        local start=$SECONDS
+
+        same "$(crictl exec --sync "$web" sh -c 'sleep 54325 & echo done')" done && ((SECONDS - start < 10 * E2E_PATIENCE))
+}
+
+# status URL: what an upgrade request to it is answered.
+status() {
+        curl -s -o /dev/null -w '%{http_code} %{redirect_url}' --max-time 5 -H 'Connection: Upgrade' \
+                -H 'Upgrade: SPDY/3.1' -H 'X-Stream-Protocol-Version: v4.channel.k8s.io' "$1" || true
+}
+
+token_is_good_once() {
+        local url
+
+        url=$("$URL" "$SOCKET" exec "$web" o echo once)
+        same "$("$E2E_DIR/tools/websocket-client" run "$url" --protocol v5.channel.k8s.io)" once && same "$(status "$url")" '404 '
+}
+
+token_is_good_for_its_kind() {
+        local url
+
+        url=$("$URL" "$SOCKET" exec "$web" o echo once)
+        same "$(status "${url/\/exec\//\/attach\/}")" '404 '
+}
+
+mount_stays() {
+        mountpoint -q "$E2E_TMP/canary"
+}
+
+e2e_begin security
+registry_start conformance
+URL=$(program cringle-url)
+export CANARY=of-the-agent
+agent_start 'containers: {exec_limit: 1MiB}'
+crictl pull "$E2E_IMAGE" >/dev/null
+mkdir "$E2E_TMP/canary"
+mount -t tmpfs canary "$E2E_TMP/canary"
+at_exit umount "$E2E_TMP/canary"
+core_pattern=$(cat /proc/sys/kernel/core_pattern)
+forward=$(cat /proc/sys/net/ipv4/ip_forward)
+
+pod_run web >/dev/null
+web=$(container_run web web 'exec sleep 1000')
+
+check "nobody listens on an abstract socket" no_abstract_sockets
+check "who is not root sees nothing of ours" strangers_see_nothing
+check "no variable of the agent's reaches helpers or containers" no_canary
+check "300 MB of an exec's output cost less than 64 MB" exec_is_bounded
+check "an exec does not wait for a grandchild" grandchild_is_not_waited_for
+check "a token is good once" token_is_good_once
+check "and for what it was made for" token_is_good_for_its_kind
+
+check "a log outside its directory is refused" refuses 'not clean' \
+        container_create web log true '.log_path = "../../canary/log"'
+check "a log directory with dots, too" refuses 'not a clean' \
+        pod_run dots ".log_directory = \"$E2E_TMP/logs/../canary\""
+check "and what is mounted there stays" mount_stays
+check "a pod on the node's network sets none of its sysctls" refuses 'shares the node' \
+        pod_run host '.linux = {sysctls: {"net.ipv4.ip_forward": "0"}, security_context: {namespace_options: {network: 2}}}'
+check "a sysctl's value carries no other" refuses 'not allowed' \
+        pod_run smuggler '.linux.sysctls = {"kernel.shm_rmid_forced": "1+kernel.core_pattern=|/bin/true"}'
+check "nor does its name lead elsewhere" refuses 'malformed' \
+        pod_run traveller '.linux.sysctls = {"net/../kernel/core_pattern": "x"}'
+check "the node's settings are what they were" same "$(cat /proc/sys/kernel/core_pattern) $(cat /proc/sys/net/ipv4/ip_forward)" \
+        "$core_pattern $forward"
+check "a profile without a name is none" refuses 'absolute path' \
+        container_create web profile true '.linux.security_context.seccomp = {profile_type: 2, localhost_ref: ""}'
+check "a HOME of two lines is refused" refuses 'HOME' \
+        container_create web home true '.envs = [{key: "HOME", value: "/root\nevil:x:0:0::/:/bin/sh"}]'
+check "a user out of range is refused" refuses 'out of range' \
+        container_create web far true '.linux.security_context.run_as_user = {value: 4294967296}'
+check "a working directory that is a file descriptor is refused" refuses 'leads out' \
+        container_create web cwd true '.working_dir = "/proc/self/fd/7"'
+check "the same agent runs on" kill -0 "$AGENT_PID"
+check "the pod goes" pod_remove web
+e2e_end
