@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -402,6 +403,7 @@ int main(int argc, char **argv)
         }
 
         umask(0022);
+        mallopt(M_ARENA_MAX, 2);        /* threads mostly wait; an arena for each keeps what one burst took */
         if (start(&agent, &err) < 0) {
                 log_error("%s", err.text);
                 return EXIT_FAILURE;

@@ -3,6 +3,7 @@
  */
 
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 
 #define SAMPLE_EVERY (10 * NSEC_PER_SEC)
 #define RATE_SPAN NSEC_PER_SEC          /* a rate over less says little */
+#define TRIM_EVERY 6                    /* samples */
 #define DISK_EVERY (30 * NSEC_PER_SEC)
 #define DISK_SHARE 20                   /* of the time, at most one part in so many goes into walks of one layer */
 
@@ -321,11 +323,14 @@ static void *run_sampler(void *data)
 {
         struct sampler *s = data;
         struct timespec until;
+        unsigned n = 0;
 
         pthread_mutex_lock(&s->lock);
         while (!s->ends) {
                 pthread_mutex_unlock(&s->lock);
                 sample_all(s);
+                if (++n % TRIM_EVERY == 0)
+                        malloc_trim(0);         /* what pods left that are gone */
                 pthread_mutex_lock(&s->lock);
                 clock_gettime(CLOCK_MONOTONIC, &until);
                 until.tv_sec += SAMPLE_EVERY / NSEC_PER_SEC;
