@@ -64,7 +64,7 @@ crictl pull "$E2E_IMAGE" >/dev/null
 check "the bus restarts under the agent, and nothing below fails for it" systemctl restart dbus.service
 leaks_begin
 
-check "the plugin stands its test" cringle plugin test "$(find "$E2E_BUILD/plugins" -name cgroup-systemd.so)"
+check "the plugin stands its test" cringle plugin test --timeout $((10 * E2E_PATIENCE)) "$(find "$E2E_BUILD/plugins" -name cgroup-systemd.so)"
 check "the kubelet is told the driver" eval "crictl runtime-config | grep -qi systemd"
 
 # A pod as a kubelet makes it: its slice first, with limits of its own.
