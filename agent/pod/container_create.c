@@ -556,6 +556,22 @@ static int check(const Cri__CreateContainerRequest *request, struct cringle_err 
         return 0;
 }
 
+/* A debug container joins the PID namespace of one of its own pod.  The lock is held. */
+static int check_target(const struct pod *pod, const Cri__ContainerConfig *config, struct cringle_err *err)
+{
+        const Cri__LinuxContainerSecurityContext *security = config->linux ? config->linux->security_context : NULL;
+        const Cri__NamespaceOption *o = security ? security->namespace_options : NULL;
+        struct container *target;
+
+        if (!o || o->pid != CRI__NAMESPACE_MODE__TARGET)
+                return 0;
+        if (containers_find(pod->pods, o->target_id, &target, err) < 0)
+                return err_wrap(err, "target");
+        if (!target || target->pod != pod)
+                return err_set(err, CRINGLE_E_INVALID, "target '%.80s' is no container of this pod", o->target_id);
+        return 0;
+}
+
 /* Which images its mounts are of: from here on the very same, whatever becomes of their names. */
 static int find_volumes(struct container *c, struct cringle_err *err)
 {
@@ -628,7 +644,7 @@ void pods_create_container(struct pods *pods, const Cri__CreateContainerRequest 
                 goto end;
         }
 
-        if (user_ns_check_container(pod, request->config, &err) < 0)
+        if (user_ns_check_container(pod, request->config, &err) < 0 || check_target(pod, request->config, &err) < 0)
                 goto end;
 
         key = str_printf(&err, "%s/%s/%u", pod->id, request->config->metadata->name, request->config->metadata->attempt);
