@@ -87,6 +87,15 @@ check "with config maps, secrets, a projection, a tree that is read-only to the 
         has "$HOST/sources" hallo open halloopen hallo read-only
 umount "$HOST/tree/below" || umount --lazy "$HOST/tree/below"
 
+# Users of its own: root in there is nobody out here, and what it writes to a volume is the node's root's all the same.
+create users '{"hostUsers": false, "volumes": [{"name": "host", "hostPath": {"path": "'"$HOST"'", "type": ""}}, {"name": "memory", "emptyDir": {"medium": "Memory"}}],
+        "containers": [{"name": "main",
+                "command": ["sh", "-c", "touch /memory/x; (id -u; stat -c %u /memory/x; awk '\''{ print ($2 >= 65536), $3 }'\'' /proc/self/uid_map) >/host/users; exec sleep 100000"],
+                "volumeMounts": [{"name": "host", "mountPath": "/host"}, {"name": "memory", "mountPath": "/memory"}]}]}'
+check "a pod with users of its own runs" within 60 of users "$ready"
+check "mapped to ids that are nobody's" within 20 has "$HOST/users" 0 0 '1 65536'
+check "its files are the node's root's" same "$(stat -c %u "$HOST/users")" 0
+
 # A container that is added to look into another.
 api PATCH "$PODS/sources/ephemeralcontainers" '{"spec": {"ephemeralContainers": [{"name": "debug", "image": "'"$E2E_IMAGE"'",
         "imagePullPolicy": "IfNotPresent", "targetContainerName": "main", "terminationMessagePath": "/dev/termination-log",
@@ -111,7 +120,7 @@ nothing_runs() {
 }
 check "nothing of them runs on" within 60 nothing_runs
 
-for name in sources layer volume; do
+for name in sources users layer volume; do
         api DELETE "$PODS/$name" '{}' >/dev/null
 done
 none_left() {

@@ -14,9 +14,6 @@ containers:
   volumeMounts: [{name: host, mountPath: /host}]
 Y
 check "a pod runs" within 60 pod_is_ready eventful
-heard() {
-        kubelet_said "Evented PLEG: (Received|Generated).*$1"
-}
 check "the kubelet heard of it" within 20 kubelet_said 'CONTAINER_STARTED_EVENT|ContainerStarted'
 touch "$HOST/eventful-ends"
 check "and of its end, which it answers with a new one" within 60 status_is eventful main \

@@ -44,10 +44,6 @@ beats_on() {
         awk '$1 != NR { print "line " NR " says " $1; exit 1 }' "$HOST/beats-stays"
 }
 
-runtime_is_up() {
-        kubelet_healthy && crictl info | jq -e '[.status.conditions[] | select(.type | test("Ready")).status] | all'
-}
-
 check "two pods run" within 60 pod_is_ready stays
 check "both of them" within 60 pod_is_ready leaves
 stays=$(lives stays)
