@@ -10,6 +10,11 @@ shows() {
         grep -q " $1 " /proc/self/mountinfo
 }
 
+# says POD NAME WANT: the log of a container.
+says() {
+        same "$(container_log "$1" "$2")" "$3"
+}
+
 e2e_begin shared
 registry_start small
 agent_start
@@ -20,7 +25,7 @@ pod_run web >/dev/null
 mkdir -p "$E2E_TMP/volume"
 id=$(container_run web main 'mount | grep -c " /volume "; exec sleep 1000' \
         ".mounts = [{container_path: \"/volume\", host_path: \"$E2E_TMP/volume\"}]")
-check "a container runs, and has its mounts once" eventually 5 same "$(container_log web main)" 1
+check "a container runs, and has its mounts once" eventually 10 says web main 1
 check_not "they do not show on the host" shows /volume
 check "exec works in it" same "$(crictl exec --sync "$id" echo hello)" hello
 check "the pod goes" pod_remove web
