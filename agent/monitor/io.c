@@ -161,7 +161,7 @@ static void pump_input(struct io *io)
                 }
                 if (io->in.fd < 0)
                         a->input_n = 0;
-                source_change(&a->in, a->input_n > 0 ? 0 : EPOLLIN);
+                source_change(&a->in, a->input_n > 0 ? EPOLLET : EPOLLIN);      /* of a hang-up we hear anyway: once */
         }
         source_change(&io->in, full ? EPOLLOUT : 0);
 }
@@ -183,10 +183,8 @@ static void client_input(struct source *s, uint32_t events)
         struct io *io = a->io;
         ssize_t n;
 
-        if (a->input_n > 0) {           /* a hang-up while its last words still wait */
-                source_stop(&a->in);
-                return;
-        }
+        if (a->input_n > 0)
+                return;                 /* a hang-up while its last words still wait, here and in the socket */
         n = read(a->in.fd, a->input, sizeof a->input);
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
                 return;
