@@ -39,6 +39,11 @@ attach_echoes() {
         }
 }
 
+# A container that reads late gets all that a client sent that has gone meanwhile.
+attach_sends_all() {
+        same "$(websocket run "$(url attach "$1" io)" <"$E2E_TMP/some" | tr -d ' ')" 3000000
+}
+
 # fetch WAY PORT: twice through one port-forward.
 fetch() {
         forwarding "$1" "$2:8080" fetch_twice "http://127.0.0.1:$2/big"
@@ -315,6 +320,8 @@ done
 for protocol in v4.channel.k8s.io v4.base64.channel.k8s.io ''; do
         check "50 MB through the channels of a forwarded port by '$protocol'" forwards "$protocol"
 done
+check "3 MB get to a container that reads late" attach_sends_all "$(container_run web late 'sleep 2; wc -c' \
+        '.stdin = true | .stdin_once = true')"
 check "a port that nobody listens on is told" forward_fails
 check "a broken frame ends with 1002" breaks "$web" 1002 unmasked reserved opcode continuation nested long-ping cut-ping \
         overflow close-code channel
@@ -374,7 +381,10 @@ check "and by exec" exec_says "$web" 'no key that can be read, or that fits'
 install_pair one one
 check "mended files are enough" trusting one both_streams spdy "$web"
 check "and the warning goes" status_is_clean
-check "50 MB by TLS" trusting one there_and_back spdy "$web"
+for way in spdy websocket; do
+        check "50 MB by TLS ($way)" trusting one there_and_back $way "$web"
+        check "and through a forwarded port ($way)" trusting one forward_there_and_back $way "$(free_port)"
+done
 before=$(stream_pid)
 install_pair two two
 check "a new certificate is served" trusting two both_streams spdy "$web"
