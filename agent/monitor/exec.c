@@ -217,6 +217,13 @@ static int take_messages(struct exec *e, struct source *s)
         }
 }
 
+bool exec_names(struct exec *e, pid_t pid)
+{
+        if (e->pid == 0 && e->worker_source.fd >= 0)
+                take_messages(e, &e->worker_source);
+        return e->pid == pid;
+}
+
 static void worker_event(struct source *s, uint32_t events)
 {
         struct exec *e = SOURCE_OF(struct exec, worker_source, s);

@@ -94,6 +94,11 @@ static void reaped(pid_t pid, int status)
                         exec_reaped(e, pid, status);
                         return;
                 }
+        for (struct exec *e = monitor.execs; e; e = e->next)
+                if (exec_names(e, pid)) {
+                        exec_reaped(e, pid, status);
+                        return;
+                }
         if (pid == monitor.init)
                 monitor.init = 0;
         /* Anything else is an orphan of a container without a PID namespace of its own. */

@@ -268,6 +268,9 @@ struct exec *exec_find(const char *id);
 int exec_start(struct rec_cursor fields, const int *fds, size_t n_fds, struct exec **ret, struct cringle_err *err);
 void exec_kill(struct exec *e);
 void exec_reaped(struct exec *e, pid_t pid, int status);
+
+/* Whether what its launch has said, and nobody has read yet, is that @pid, which nobody knows, is its process. */
+bool exec_names(struct exec *e, pid_t pid);
 void exec_forget_container(struct container *c);        /* its execs end with it */
 int64_t exec_deadline(const struct exec *e);
 void exec_tick(struct exec *e, int64_t now);     /* may free @e */
