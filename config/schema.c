@@ -186,7 +186,7 @@ static const struct key hooks[] = {
           .help = "Hooks declared right here." },
         { "plugins", KEY_RECORDS, AT(hooks.plugins), .keys = hook_plugins,
           .record_size = sizeof(struct config_hook_plugin), .count = offsetof(struct config, hooks.n_plugins),
-          .flags = KEY_LIVE, .help = "Hook plugins, called in this order." },
+          .flags = KEY_LIVE, .help = "Hook plugins, called in this order. A reload loads and leaves out." },
         END
 };
 

@@ -489,12 +489,13 @@ static bool wants(const struct host_hook *hook, int point)
 int hooks_run(struct hooks *h, int point, const struct hooks_subject *subject, const struct cringle_call *call,
               struct cringle_err *err)
 {
+        auto_of(host_hooks) native = host_hooks_hold(h->host);
         auto_strv read = NULL;
         const char *const *args = subject->args;
         bool looked = args || !subject->bundle;
 
-        for (size_t i = 0; i < host_hooks(h->host); i++) {
-                struct host_hook hook = host_hook(h->host, i);
+        for (size_t i = 0; i < host_hooks_count(native); i++) {
+                struct host_hook hook = host_hook(native, i);
                 struct cringle_err why = CRINGLE_ERR_INIT;
 
                 if (!wants(&hook, point))
@@ -574,8 +575,10 @@ static int tell_owners(struct rehearsal *r, const struct adjust *adjust, struct 
 static int run_adjusting(struct hooks *h, const struct hooks_subject *s, struct adjust *adjust, struct rehearsal *rehearsal,
                          const struct cringle_call *call, struct cringle_err *err)
 {
-        for (size_t i = 0; i < host_hooks(h->host); i++) {
-                struct host_hook hook = host_hook(h->host, i);
+        auto_of(host_hooks) native = host_hooks_hold(h->host);
+
+        for (size_t i = 0; i < host_hooks_count(native); i++) {
+                struct host_hook hook = host_hook(native, i);
                 struct cringle_err why = CRINGLE_ERR_INIT;
                 auto_strv args = NULL;
 
@@ -928,8 +931,10 @@ static void list_rules(const struct hooks *h, const struct rules *rules, const c
 
 static void list_native(struct hooks *h, struct lister *l)
 {
-        for (size_t i = 0; i < host_hooks(h->host); i++) {
-                struct host_hook hook = host_hook(h->host, i);
+        auto_of(host_hooks) native = host_hooks_hold(h->host);
+
+        for (size_t i = 0; i < host_hooks_count(native); i++) {
+                struct host_hook hook = host_hook(native, i);
                 auto_buf at = BUF_INIT;
                 struct hooks_info info = { .name = hook.name, .source = "plugin", .origin = hook.name,
                                            .policy = hook.fail ? "fail" : "ignore",

@@ -1,9 +1,10 @@
 /*
  * The plugin host; see host.h.
  *
- * The list of instances is made by host_new() and never changes after that, so
- * that everybody may read it without a lock; what does change in an instance is
- * behind that instance's own.
+ * The plugins of which there is one each are there from host_new() to host_free(), so
+ * that everybody may use them without a lock.  Hook plugins come and go by reloads: who calls
+ * them holds a set, which never changes, and the last one to release the last set that a
+ * plugin is in takes it down.  What changes in an instance is behind that instance's own lock.
  */
 
 #include <pthread.h>
@@ -21,13 +22,22 @@
 #define PROBE_TIMEOUT (10 * NSEC_PER_SEC)
 #define SLOW_CALL (2 * NSEC_PER_SEC)
 
+struct host_hooks {
+        struct host *host;
+        unsigned refs;                  /* the host's own, and of those who hold it; under the host's lock */
+        size_t n;
+        struct instance *items[];
+};
+
 struct host {
         pthread_mutex_t reload_lock;    /* one reload at a time */
+        struct host_options options;
+        struct instance *main[CRINGLE_HOOK];    /* by enum cringle_kind; NULL: none configured */
+
+        pthread_mutex_t lock;           /* for all below */
         struct instance **all;          /* in the order of creation */
         size_t n_all;
-        struct instance *main[CRINGLE_HOOK];    /* by enum cringle_kind; NULL: none configured */
-        struct instance **hooks;        /* those in use */
-        size_t n_hooks;
+        struct host_hooks *hooks;       /* those in use */
 };
 
 /* The plugins of which there is one each, in the order they are started. */
@@ -48,33 +58,49 @@ static const struct config_plugin *main_of(const struct config *config, size_t i
         return (const struct config_plugin *) ((const char *) config + mains[i].offset);
 }
 
-static int bring_up(struct host *h, const struct kind *k, const struct config *config, const struct config_plugin *p,
-                    bool isolated, const struct host_options *options, struct instance **ret, struct cringle_err *err)
+/* The list owns @in from now on, also when this fails. */
+static int list_add(struct host *h, struct instance *in, struct cringle_err *err)
 {
-        auto_of(instance) in = NULL;
-        int r;
+        struct instance **all;
 
-        for (size_t i = 0; i < h->n_all; i++)
-                if (h->all[i]->kind == k && strcmp(h->all[i]->name, p->name) == 0)
-                        return err_set(err, CRINGLE_E_INVALID, "%s plugin %s: named twice", k->name, p->name);
-
-        if (instance_new(k, p->name, &in, err) < 0)
-                return -1;
-        in->isolated = isolated;
-        r = instance_bring_up(in, config, p->settings, options, err);
-        *ret = in;
-        h->all[h->n_all++] = steal(&in);        /* the list owns it, refused or not */
-        return r;
+        pthread_mutex_lock(&h->lock);
+        all = realloc(h->all, (h->n_all + 1) * sizeof(struct instance *));
+        if (all) {
+                h->all = all;
+                all[h->n_all++] = in;
+        }
+        pthread_mutex_unlock(&h->lock);
+        if (all)
+                return 0;
+        instance_free(in);
+        return err_oom(err);
 }
 
-static int bring_up_mains(struct host *h, const struct config *config, const struct host_options *options,
-                          struct cringle_err *err)
+/* Under the lock; @in is the caller's again. */
+static void list_take(struct host *h, struct instance *in)
+{
+        for (size_t i = 0; i < h->n_all; i++)
+                if (h->all[i] == in) {
+                        memmove(h->all + i, h->all + i + 1, (--h->n_all - i) * sizeof(struct instance *));
+                        return;
+                }
+}
+
+static int bring_up_mains(struct host *h, const struct config *config, struct cringle_err *err)
 {
         for (size_t i = 0; i < N_MAINS; i++) {
                 const struct config_plugin *p = main_of(config, i);
+                struct instance *in = NULL;
+                int r;
 
-                if (p->name && bring_up(h, kind_of(mains[i].kind), config, p, false, options, &h->main[mains[i].kind], err) < 0)
+                if (!p->name)
+                        continue;
+                if (instance_new(kind_of(mains[i].kind), p->name, &in, err) < 0)
                         return -1;
+                r = instance_bring_up(in, config, p->settings, &h->options, err);
+                if (list_add(h, in, err) < 0 || r < 0)
+                        return -1;
+                h->main[mains[i].kind] = in;
         }
         return 0;
 }
@@ -84,23 +110,70 @@ static bool is_isolated(const struct config_hook_plugin *p)
         return p->isolation && strcmp(p->isolation, "process") == 0;
 }
 
-static int bring_up_hooks(struct host *h, const struct config *config, const struct host_options *options,
-                          struct cringle_err *err)
+/* *ret is the caller's.  A plugin that is refused and may be ignored is one that is not in use. */
+static int bring_up_hook(struct host *h, const struct config *config, const struct config_hook_plugin *p,
+                         struct instance **ret, struct cringle_err *err)
 {
+        auto_of(instance) in = NULL;
+        struct cringle_err why = CRINGLE_ERR_INIT;
+
+        if (instance_new(kind_of(CRINGLE_HOOK), p->plugin.name, &in, err) < 0)
+                return -1;
+        in->isolated = is_isolated(p);
+        if (instance_bring_up(in, config, p->plugin.settings, &h->options, &why) < 0) {
+                if (p->fail)
+                        return err_set(err, why.code, "%s", why.text);
+                log_warning("%s, going on without it", why.text);
+        }
+        in->fail = p->fail;
+        in->timeout = p->timeout;
+        *ret = steal(&in);
+        return 0;
+}
+
+static int refuse_twins(const struct config *config, struct cringle_err *err)
+{
+        const struct config_hook_plugin *p = config->hooks.plugins;
+
+        for (size_t i = 0; i < config->hooks.n_plugins; i++)
+                for (size_t k = 0; k < i; k++)
+                        if (strcmp(p[i].plugin.name, p[k].plugin.name) == 0)
+                                return err_set(err, CRINGLE_E_INVALID, "hook plugin %s: named twice", p[i].plugin.name);
+        return 0;
+}
+
+/* A set of the host's, with room for @n. */
+static struct host_hooks *set_new(struct host *h, size_t n, struct cringle_err *err)
+{
+        struct host_hooks *set = calloc(1, sizeof *set + n * sizeof(struct instance *));
+
+        if (!set) {
+                err_oom(err);
+                return NULL;
+        }
+        set->host = h;
+        set->refs = 1;
+        return set;
+}
+
+static void set_add(struct host_hooks *set, struct instance *in)
+{
+        set->items[set->n++] = in;
+        in->sets++;
+}
+
+static int bring_up_hooks(struct host *h, const struct config *config, struct cringle_err *err)
+{
+        h->hooks = set_new(h, config->hooks.n_plugins, err);
+        if (!h->hooks || refuse_twins(config, err) < 0)
+                return -1;
         for (size_t i = 0; i < config->hooks.n_plugins; i++) {
-                const struct config_hook_plugin *p = &config->hooks.plugins[i];
-                struct cringle_err why = CRINGLE_ERR_INIT;
                 struct instance *in = NULL;
 
-                if (bring_up(h, kind_of(CRINGLE_HOOK), config, &p->plugin, is_isolated(p), options, &in, &why) < 0) {
-                        if (p->fail)
-                                return err_set(err, why.code, "%s", why.text);
-                        log_warning("%s, going on without it", why.text);
-                        continue;
-                }
-                in->fail = p->fail;
-                in->timeout = p->timeout;
-                h->hooks[h->n_hooks++] = in;
+                if (bring_up_hook(h, config, &config->hooks.plugins[i], &in, err) < 0 || list_add(h, in, err) < 0)
+                        return -1;
+                if (in->in_use)
+                        set_add(h->hooks, in);
         }
         return 0;
 }
@@ -108,25 +181,22 @@ static int bring_up_hooks(struct host *h, const struct config *config, const str
 int host_new(const struct config *config, const struct host_options *options, struct host **ret,
              struct cringle_err *err)
 {
-        struct host_options o = options ? *options : (struct host_options) { 0 };
         auto_of(host) h = calloc(1, sizeof *h);
 
         if (!h)
                 return err_oom(err);
         pthread_mutex_init(&h->reload_lock, NULL);
-        h->all = calloc(N_MAINS + config->hooks.n_plugins, sizeof *h->all);
-        h->hooks = calloc(config->hooks.n_plugins + 1, sizeof *h->hooks);
-        if (!h->all || !h->hooks)
-                return err_oom(err);
+        pthread_mutex_init(&h->lock, NULL);
+        if (options)
+                h->options = *options;
+        if (!h->options.prober)
+                h->options.prober = "/proc/self/exe";
+        if (h->options.probe_timeout <= 0)
+                h->options.probe_timeout = PROBE_TIMEOUT;
+        if (h->options.slow_call <= 0)
+                h->options.slow_call = SLOW_CALL;
 
-        if (!o.prober)
-                o.prober = "/proc/self/exe";
-        if (o.probe_timeout <= 0)
-                o.probe_timeout = PROBE_TIMEOUT;
-        if (o.slow_call <= 0)
-                o.slow_call = SLOW_CALL;
-
-        if (bring_up_mains(h, config, &o, err) < 0 || bring_up_hooks(h, config, &o, err) < 0)
+        if (bring_up_mains(h, config, err) < 0 || bring_up_hooks(h, config, err) < 0)
                 return -1;
         *ret = steal(&h);
         return 0;
@@ -141,6 +211,7 @@ struct host *host_free(struct host *h)
                 instance_free(h->all[--h->n_all]);
         free(h->all);
         free(h->hooks);
+        pthread_mutex_destroy(&h->lock);
         pthread_mutex_destroy(&h->reload_lock);
         free(h);
         return NULL;
@@ -161,14 +232,47 @@ ACCESS(cgroup, CRINGLE_CGROUP)
 ACCESS(network, CRINGLE_NETWORK)
 ACCESS(executor, CRINGLE_EXECUTOR)
 
-size_t host_hooks(const struct host *h)
+struct host_hooks *host_hooks_hold(struct host *h)
 {
-        return h->n_hooks;
+        struct host_hooks *set;
+
+        pthread_mutex_lock(&h->lock);
+        set = h->hooks;
+        set->refs++;
+        pthread_mutex_unlock(&h->lock);
+        return set;
 }
 
-struct host_hook host_hook(struct host *h, size_t index)
+void host_hooks_release(struct host_hooks *set)
 {
-        struct instance *in = h->hooks[index];
+        struct host *h = set->host;
+        size_t n = 0;
+
+        pthread_mutex_lock(&h->lock);
+        if (--set->refs > 0) {
+                pthread_mutex_unlock(&h->lock);
+                return;
+        }
+        for (size_t i = 0; i < set->n; i++)
+                if (--set->items[i]->sets == 0) {
+                        list_take(h, set->items[i]);
+                        set->items[n++] = set->items[i];
+                }
+        pthread_mutex_unlock(&h->lock);
+
+        while (n > 0)
+                instance_free(set->items[--n]);
+        free(set);
+}
+
+size_t host_hooks_count(const struct host_hooks *set)
+{
+        return set->n;
+}
+
+struct host_hook host_hook(const struct host_hooks *set, size_t index)
+{
+        struct instance *in = set->items[index];
         struct host_hook hook = { .name = in->name, .ops = in->table, .self = in, .isolated = in->isolated };
 
         pthread_mutex_lock(&in->lock);
@@ -180,8 +284,10 @@ struct host_hook host_hook(struct host *h, size_t index)
 
 void host_list(struct host *h, void (*fn)(void *data, const struct host_info *info), void *data)
 {
+        pthread_mutex_lock(&h->lock);
         for (size_t i = 0; i < h->n_all; i++)
                 instance_tell(h->all[i], fn, data);
+        pthread_mutex_unlock(&h->lock);
 }
 
 /* --- reload --- */
@@ -197,13 +303,20 @@ struct change {
 struct plan {
         struct change *changes;
         size_t n;
+        struct instance **hooks;        /* the next set, in order; also those that were refused and may be */
+        size_t n_hooks;
 };
 
+/* What was brought up for the next set and has not come into one. */
 static void plan_done(struct plan *plan)
 {
         for (size_t i = 0; i < plan->n; i++)
                 settings_free(plan->changes[i].settings);
         free(plan->changes);
+        for (size_t i = 0; i < plan->n_hooks; i++)
+                if (plan->hooks[i] && plan->hooks[i]->sets == 0)
+                        instance_free(plan->hooks[i]);
+        free(plan->hooks);
 }
 
 static int needs_restart(struct buf *restart, const struct kind *k, const char *name, const char *why,
@@ -253,48 +366,35 @@ static int plan_mains(struct host *h, const struct config *fresh, struct plan *p
 
 static struct instance *find_hook(struct host *h, const char *name)
 {
-        for (size_t i = 0; i < h->n_hooks; i++)
-                if (strcmp(h->hooks[i]->name, name) == 0)
-                        return h->hooks[i];
+        for (size_t i = 0; i < h->hooks->n; i++)
+                if (strcmp(h->hooks->items[i]->name, name) == 0)
+                        return h->hooks->items[i];
 
         return NULL;
 }
 
-static bool named(const struct config *config, const char *hook)
-{
-        for (size_t i = 0; i < config->hooks.n_plugins; i++)
-                if (strcmp(config->hooks.plugins[i].plugin.name, hook) == 0)
-                        return true;
-
-        return false;
-}
-
+/* Those that are new, and those that are to run in another process, are brought up; the former ones run until the change. */
 static int plan_hooks(struct host *h, const struct config *fresh, struct plan *plan, struct buf *restart,
                       struct cringle_err *err)
 {
-        const struct kind *k = kind_of(CRINGLE_HOOK);
-
+        if (refuse_twins(fresh, err) < 0)
+                return -1;
         for (size_t i = 0; i < fresh->hooks.n_plugins; i++) {
                 const struct config_hook_plugin *p = &fresh->hooks.plugins[i];
                 struct instance *in = find_hook(h, p->plugin.name);
 
-                if (!in) {
-                        if (needs_restart(restart, k, p->plugin.name, "to be loaded", err) < 0)
+                if (!in || in->isolated != is_isolated(p)) {
+                        if (bring_up_hook(h, fresh, p, &in, err) < 0)
                                 return -1;
+                        plan->hooks[plan->n_hooks++] = in;
                         continue;
                 }
-                if (in->isolated != is_isolated(p) &&
-                    needs_restart(restart, k, p->plugin.name, "to run in another process", err) < 0)
-                        return -1;
+                plan->hooks[plan->n_hooks++] = in;
                 if (plan_settings(plan, in, fresh, &p->plugin, restart, err) < 0)
                         return -1;
                 if (in->fail != p->fail || in->timeout != p->timeout)
                         plan->changes[plan->n++] = (struct change) { .in = in, .policy = p };
         }
-        for (size_t i = 0; i < h->n_hooks; i++)
-                if (!named(fresh, h->hooks[i]->name) &&
-                    needs_restart(restart, k, h->hooks[i]->name, "to be left out", err) < 0)
-                        return -1;
         return 0;
 }
 
@@ -357,12 +457,95 @@ static int apply(struct plan *plan, struct buf *live, struct cringle_err *err)
 static int make_plan(struct host *h, const struct config *fresh, struct plan *plan, struct buf *restart,
                      struct cringle_err *err)
 {
-        plan->changes = calloc(2 * h->n_all + 2 * fresh->hooks.n_plugins + 1, sizeof *plan->changes);
-        if (!plan->changes)
+        plan->changes = calloc(N_MAINS + 2 * fresh->hooks.n_plugins, sizeof *plan->changes);
+        plan->hooks = calloc(fresh->hooks.n_plugins + 1, sizeof *plan->hooks);
+        if (!plan->changes || !plan->hooks)
                 return err_oom(err);
         if (plan_mains(h, fresh, plan, restart, err) < 0)
                 return -1;
         return plan_hooks(h, fresh, plan, restart, err);
+}
+
+static bool in_set(const struct host_hooks *set, const struct instance *in)
+{
+        for (size_t i = 0; i < set->n; i++)
+                if (set->items[i] == in)
+                        return true;
+        return false;
+}
+
+static int tell_hooks(const struct host_hooks *former, const struct host_hooks *next, struct buf *live,
+                      struct cringle_err *err)
+{
+        for (size_t i = 0; i < next->n; i++)
+                if (!in_set(former, next->items[i]) &&
+                    buf_printf(live, err, "hook plugin %s: loaded\n", next->items[i]->name) < 0)
+                        return -1;
+        for (size_t i = 0; i < former->n; i++)
+                if (!in_set(next, former->items[i]) &&
+                    buf_printf(live, err, "hook plugin %s: left out\n", former->items[i]->name) < 0)
+                        return -1;
+        return 0;
+}
+
+static struct instance *take_refused(struct host *h)
+{
+        struct instance *in = NULL;
+
+        pthread_mutex_lock(&h->lock);
+        for (size_t i = 0; i < h->n_all && !in; i++)
+                if (h->all[i]->kind->number == CRINGLE_HOOK && !h->all[i]->in_use)
+                        in = h->all[i];
+        if (in)
+                list_take(h, in);
+        pthread_mutex_unlock(&h->lock);
+        return in;
+}
+
+/* Those that an earlier configuration named and that were refused are forgotten, those of this one remembered. */
+static void replace_refused(struct host *h, struct plan *plan)
+{
+        struct cringle_err err = CRINGLE_ERR_INIT;
+
+        for (struct instance *in; (in = take_refused(h));)
+                instance_free(in);
+        for (size_t i = 0; i < plan->n_hooks; i++)
+                if (!plan->hooks[i]->in_use && list_add(h, steal(&plan->hooks[i]), &err) < 0)
+                        log_warning("%s", err.text);
+}
+
+/* The plan's hooks come into use; the former ones go as soon as nobody is in them. */
+static int change_hooks(struct host *h, struct plan *plan, struct buf *live, struct cringle_err *err)
+{
+        struct host_hooks *next = set_new(h, plan->n_hooks, err), *former = h->hooks;
+        struct instance **room;
+
+        if (!next)
+                return -1;
+        pthread_mutex_lock(&h->lock);
+        room = realloc(h->all, (h->n_all + plan->n_hooks + 1) * sizeof(struct instance *));
+        if (room)
+                h->all = room;
+        for (size_t i = 0; room && i < plan->n_hooks; i++) {
+                struct instance *in = plan->hooks[i];
+
+                if (!in->in_use)
+                        continue;
+                if (in->sets == 0)
+                        h->all[h->n_all++] = in;
+                set_add(next, in);
+        }
+        if (room)
+                h->hooks = next;
+        pthread_mutex_unlock(&h->lock);
+        if (!room) {
+                free(next);
+                return err_oom(err);
+        }
+        tell_hooks(former, next, live, err);
+        host_hooks_release(former);
+        replace_refused(h, plan);
+        return 0;
 }
 
 int host_reload(struct host *h, const struct config *fresh, struct buf *live, struct buf *restart,
@@ -375,7 +558,9 @@ int host_reload(struct host *h, const struct config *fresh, struct buf *live, st
         r = make_plan(h, fresh, &plan, restart, err);
         if (r == 0)
                 r = apply(&plan, live, err);
-        pthread_mutex_unlock(&h->reload_lock);
+        if (r == 0)
+                r = change_hooks(h, &plan, live, err);
         plan_done(&plan);
+        pthread_mutex_unlock(&h->reload_lock);
         return r;
 }

@@ -44,7 +44,8 @@ struct host_options {
  * Load, create and start what @config names.  Fails when the image, cgroup, network
  * or executor plugin, or a hook plugin with the policy `fail`, is refused; a hook
  * plugin with the policy `ignore` is logged and left out.  A kind without a name in
- * @config is left out.  @config and @options (may be NULL) are borrowed for the call.
+ * @config is left out.  @config and @options (may be NULL) are borrowed for the call, what @options points to for as
+ * long as the host lives.
  */
 int host_new(const struct config *config, const struct host_options *options, struct host **ret,
              struct cringle_err *err);
@@ -75,7 +76,15 @@ struct host_cgroup host_cgroup(const struct host *h);
 struct host_network host_network(const struct host *h);
 struct host_executor host_executor(const struct host *h);
 
-/* Native hook plugins in use, in the order of the configuration. */
+/*
+ * Native hook plugins in use, in the order of the configuration: as they are now, since a reload may load and leave out
+ * some.  Those of a set that is held stay in use until it is released.
+ */
+struct host_hooks;
+struct host_hooks *host_hooks_hold(struct host *h);
+void host_hooks_release(struct host_hooks *set);
+size_t host_hooks_count(const struct host_hooks *set);
+
 struct host_hook {
         const char *name;
         const struct cringle_hook_ops *ops;
@@ -85,12 +94,13 @@ struct host_hook {
         bool isolated;                  /* it runs in a process of its own */
 };
 
-size_t host_hooks(const struct host *h);
-struct host_hook host_hook(struct host *h, size_t index);      /* policy and time limit as of now */
+struct host_hook host_hook(const struct host_hooks *set, size_t index);        /* policy and time limit as of now */
+
+AUTO_DEFINE(host_hooks, host_hooks_release)
 
 /*
  * Apply what differs in @fresh and can change live, all or nothing: settings of
- * plugins that know reload, policies and time limits of hooks.  What changed goes
+ * plugins that know reload; which hook plugins there are, in which order, their isolation, policies and time limits.  What changed goes
  * into @live, what needs a restart into @restart, one line each ("plugin cgroup-fs: ...").
  */
 int host_reload(struct host *h, const struct config *fresh, struct buf *live, struct buf *restart,

@@ -46,6 +46,8 @@ struct instance {
         struct cringle_pair *settings;  /* checked */
         bool fail;                      /* hooks: the failure policy */
         int64_t timeout;
+
+        unsigned sets;                  /* of hooks that it is in; under the host's lock */
 };
 
 /* Nothing but the name yet. */

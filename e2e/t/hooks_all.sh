@@ -18,7 +18,7 @@ wanted() {
         echo '{"file": "/order"'
         for source; do
                 case $source in
-                first | second) echo ", \"do.$source\": \"tell\"" ;;
+                first | second | third) echo ", \"do.$source\": \"tell\"" ;;
                 device) echo ', "cdi.k8s.io/all": "acme.com/order=device"' ;;
                 new) echo ', "all.test/new": "yes"' ;;
                 old) echo ', "all.test/old": "old-hook-wanted"' ;;
@@ -78,7 +78,8 @@ hooks:
   dirs: [$dirs]
   plugins:
     - {plugin: first, failure: $policy, settings: {word: $word}}
-    - {plugin: second, isolation: process, settings: {word: $word}}
+    - {plugin: second, isolation: $isolation, settings: {word: $word}}
+$third
   declared:
     - name: declared
       stage: startContainer
@@ -97,7 +98,7 @@ e2e_begin hooks_all
 registry_start conformance
 mkdir -p "$E2E_TMP/plugins" "$E2E_TMP/cdi" "$E2E_TMP/hooks.d" "$E2E_TMP/more.d"
 chmod 0755 "$E2E_TMP/plugins" "$E2E_TMP/cdi" "$E2E_TMP/hooks.d" "$E2E_TMP/more.d"
-for name in first second; do
+for name in first second third; do
         cc -shared -fPIC -D_GNU_SOURCE -DNAME=$name -I"$E2E_TOP/plugins" -o "$E2E_TMP/plugins/$name.so" "$E2E_TOP/tests/plugins/troubled.c"
 done
 hooks_d 10-new.json "$(always new | jq '.when = {annotations: {"^all\\.test/new$": "^yes$"}}')"
@@ -106,7 +107,7 @@ hooks_d 20-OLD.json "$(jq -n --arg script "$(writes old)" \
 cdi order.json "$(jq -n --arg script "$(writes device)" '{cdiVersion: "0.5.0", kind: "acme.com/order", devices: [{name: "device", containerEdits: {
         env: ["TOLD_device=yes"], hooks: [{hookName: "startContainer", path: "/bin/sh", args: ["sh", "-c", $script]}]}}]}')"
 
-policy=fail word=one dirs="'$E2E_TMP/hooks.d'"
+policy=fail word=one isolation=process third='' dirs="'$E2E_TMP/hooks.d'"
 agent_setup
 sed -i "s|^plugins: {dirs: \[|&$E2E_TMP/plugins, |" "$E2E_TMP/etc/config.yaml"
 configure ''
@@ -205,7 +206,7 @@ check "one that is changed is as it is" same \
 rm "$E2E_TMP/cdi/gadget.json"
 check_not "one that is removed cannot be had" container_create none late true "$(wants acme.com/gadget=late)"
 
-pod_run native ".annotations = $(wanted first second)" >/dev/null
+pod_run native ".annotations = $(wanted first second third)" >/dev/null
 word=two
 configure ''
 check "plugins: new settings are taken over" eval 'cringle reload | grep -c "hook plugin \(first\|second\): new settings" | grep -qx 2'
@@ -219,6 +220,29 @@ order native >/dev/null
 check "and the former stay" same "$(grep '^TOLD_' "$E2E_TMP/said" | sort | tr '\n' ' ')" 'TOLD_first=two TOLD_second=two '
 word=two
 check_not "a plugin with the policy fail refuses" container_create none refused true '.annotations = {"do.first": "refuse"}'
+third='    - {plugin: third, settings: {word: three}}'
+configure ''
+check "a plugin can be loaded" eval 'cringle reload | grep -cx "applied: hook plugin third: loaded" >/dev/null'
+order native >/dev/null
+check "and is called" same "$(grep '^TOLD_' "$E2E_TMP/said" | sort | tr '\n' ' ')" 'TOLD_first=two TOLD_second=two TOLD_third=three '
+third='    - {plugin: third, isolation: process, settings: {word: other}}' isolation=agent
+configure ''
+check "plugins can be moved to a process of their own, and back" eval 'cringle reload >"$E2E_TMP/reloaded" &&
+        same "$(grep -cxE "applied: hook plugin (second|third): (loaded|left out)" "$E2E_TMP/reloaded")" 4'
+order native >/dev/null
+check "and are called" same "$(grep '^TOLD_' "$E2E_TMP/said" | sort | tr '\n' ' ')" 'TOLD_first=two TOLD_second=two TOLD_third=other '
+third='    - {plugin: nowhere}'
+configure ''
+check_not "one that is not there refuses the reload" eval 'cringle reload >/dev/null 2>&1'
+order native >/dev/null
+check "and changes nothing" same "$(grep '^TOLD_' "$E2E_TMP/said" | sort | tr '\n' ' ')" 'TOLD_first=two TOLD_second=two TOLD_third=other '
+third=''
+configure ''
+check "a plugin can be left out" eval 'cringle reload | grep -cx "applied: hook plugin third: left out" >/dev/null'
+order native >/dev/null
+check "and is called no more" same "$(grep '^TOLD_' "$E2E_TMP/said" | sort | tr '\n' ' ')" 'TOLD_first=two TOLD_second=two '
+check "its directories stay for the next time" rmdir "$E2E_TMP/root/plugins/third" "$E2E_TMP/run/plugins/third"
+check "nor has it a process any more" eventually 10 eval '! pgrep -P "$AGENT_PID" -f -- "--host-plugin.*third"'
 policy=ignore
 configure ''
 cringle reload >/dev/null

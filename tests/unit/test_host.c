@@ -204,6 +204,21 @@ static void settings_are_checked_against_the_schema(void **state)
         }
 }
 
+static size_t count_hooks(struct fixture *f)
+{
+        auto_of(host_hooks) set = host_hooks_hold(f->host);
+
+        return host_hooks_count(set);
+}
+
+/* It stays, since the tests change nothing while they use it. */
+static struct host_hook first_hook(struct fixture *f)
+{
+        auto_of(host_hooks) set = host_hooks_hold(f->host);
+
+        return host_hook(set, 0);
+}
+
 static void a_hook_that_may_be_ignored_is_left_out(void **state)
 {
         struct fixture *f = *state;
@@ -211,7 +226,7 @@ static void a_hook_that_may_be_ignored_is_left_out(void **state)
         free(install(f, "major"));
         f->hook.fail = false;
         assert_ok(host_new(&f->config, &f->options, &f->host, unit_err()), unit_err());
-        assert_int_equal(host_hooks(f->host), 0);
+        assert_int_equal(count_hooks(f), 0);
 }
 
 /* --- what is used --- */
@@ -246,8 +261,8 @@ static void a_sound_plugin_gets_its_settings_and_is_counted(void **state)
         free(install(f, "sound"));
         f->hook.plugin.settings = settings;
         assert_ok(host_new(&f->config, &f->options, &f->host, err), err);
-        assert_int_equal(host_hooks(f->host), 1);
-        hook = host_hook(f->host, 0);
+        assert_int_equal(count_hooks(f), 1);
+        hook = first_hook(f);
         assert_string_equal(hook.name, "sample");
         assert_true(hook.fail);
         assert_int_equal(hook.timeout, 5 * NSEC_PER_SEC);
@@ -546,7 +561,7 @@ static void a_hooks_policy_changes_live_but_not_its_settings(void **state)
 {
         struct cringle_pair settings[] = { { "greeting", "moin" }, { 0 } };
         struct fixture *f = *state;
-        struct config_hook_plugin hooks[2];
+        struct config_hook_plugin hook;
         struct config fresh;
         struct cringle_err *err = unit_err();
         auto_buf live = BUF_INIT;
@@ -554,24 +569,86 @@ static void a_hooks_policy_changes_live_but_not_its_settings(void **state)
 
         free(install(f, "sound"));
         assert_ok(host_new(&f->config, &f->options, &f->host, err), err);
-        hooks[0] = hooks[1] = f->hook;
-        hooks[0].fail = false;
-        hooks[0].timeout = 7;
-        hooks[0].plugin.settings = settings;
-        hooks[1].plugin.name = (char *) "another";
+        hook = f->hook;
+        hook.fail = false;
+        hook.timeout = 7;
+        hook.plugin.settings = settings;
         fresh = f->config;
-        fresh.hooks.plugins = hooks;
-        fresh.hooks.n_plugins = 2;
+        fresh.hooks.plugins = &hook;
         assert_ok(reload(f, &fresh, &live, &restart, err), err);
         assert_string_equal(live.data, "hook plugin sample: new policy\n");
-        assert_string_equal(restart.data, "hook plugin sample: its settings cannot change live\n"
-                                          "hook plugin another: to be loaded\n");
-        assert_false(host_hook(f->host, 0).fail);
-        assert_int_equal(host_hook(f->host, 0).timeout, 7);
+        assert_string_equal(restart.data, "hook plugin sample: its settings cannot change live\n");
+        assert_false(first_hook(f).fail);
+        assert_int_equal(first_hook(f).timeout, 7);
+}
 
-        fresh.hooks.n_plugins = 0;
-        assert_ok(reload(f, &fresh, &live, &restart, err), err);
-        assert_string_equal(restart.data, "hook plugin sample: to be left out\n");
+static void hooks_come_and_go_live(void **state)
+{
+        struct fixture *f = *state;
+        struct config none = f->config;
+        struct cringle_event ev = { .size = sizeof ev };
+        struct cringle_err *err = unit_err();
+        auto_buf live = BUF_INIT, restart = BUF_INIT, listed = BUF_INIT;
+        struct host_hooks *held;
+
+        free(install(f, "sound"));
+        none.hooks.n_plugins = 0;
+        assert_ok(host_new(&none, &f->options, &f->host, err), err);
+        assert_int_equal(count_hooks(f), 0);
+
+        assert_ok(reload(f, &f->config, &live, &restart, err), err);
+        assert_string_equal(live.data, "hook plugin sample: loaded\n");
+        assert_int_equal(restart.len, 0);
+        assert_int_equal(count_hooks(f), 1);
+
+        /* Who is in it when it is left out stays in it. */
+        held = host_hooks_hold(f->host);
+        assert_ok(reload(f, &none, &live, &restart, err), err);
+        assert_string_equal(live.data, "hook plugin sample: left out\n");
+        assert_int_equal(count_hooks(f), 0);
+        assert_int_equal(host_hook(held, 0).ops->run(host_hook(held, 0).self, &ev, err), -1);
+        assert_contains(err->text, "sample: greeting=hello");
+        host_list(f->host, keep, &listed);
+        assert_contains(listed.data, "hook sample");
+        host_hooks_release(held);
+        buf_clear(&listed);
+        host_list(f->host, keep, &listed);
+        assert_int_equal(listed.len, 0);
+
+        assert_ok(reload(f, &f->config, &live, &restart, err), err);
+        assert_int_equal(count_hooks(f), 1);
+}
+
+static void a_hook_that_cannot_be_loaded_refuses_the_reload(void **state)
+{
+        struct fixture *f = *state;
+        struct config_hook_plugin hooks[2] = { f->hook, f->hook };
+        struct config fresh = f->config;
+        struct cringle_err *err = unit_err();
+        auto_buf live = BUF_INIT, restart = BUF_INIT, listed = BUF_INIT;
+
+        free(install(f, "sound"));
+        assert_ok(host_new(&f->config, &f->options, &f->host, err), err);
+        fresh.hooks.plugins = hooks;
+        fresh.hooks.n_plugins = 2;
+        assert_int_equal(reload(f, &fresh, &live, &restart, err), -1);
+        assert_contains(err->text, "hook plugin sample: named twice");
+
+        hooks[0].plugin.name = (char *) "another";
+        assert_int_equal(reload(f, &fresh, &live, &restart, err), -1);
+        assert_contains(err->text, "another");
+        assert_int_equal(count_hooks(f), 1);
+        assert_string_equal(first_hook(f).name, "sample");
+
+        hooks[0].fail = false;          /* it may be left out, and is told of */
+        for (int i = 0; i < 2; i++) {
+                assert_ok(reload(f, &fresh, &live, &restart, err), err);
+                assert_int_equal(count_hooks(f), 1);
+        }
+        host_list(f->host, keep, &listed);
+        assert_contains(listed.data, "hook another - 0.0 refused");
+        assert_non_null(strstr(listed.data, "hook another"));
+        assert_null(strstr(strstr(listed.data, "hook another") + 1, "hook another"));
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -591,4 +668,6 @@ UNIT_MAIN(
         TEST(programs_are_run_for_a_plugin),
         TEST(an_end_is_quiesced_and_destroyed_once),
         TEST(a_reload_is_all_or_nothing),
-        TEST(a_hooks_policy_changes_live_but_not_its_settings))
+        TEST(a_hooks_policy_changes_live_but_not_its_settings),
+        TEST(hooks_come_and_go_live),
+        TEST(a_hook_that_cannot_be_loaded_refuses_the_reload))
