@@ -13,7 +13,6 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "agent/base/child.h"
 #include "agent/base/clock.h"
 #include "agent/base/err.h"
 #include "agent/base/file.h"
@@ -23,8 +22,8 @@
 #include "agent/host/host.h"
 #include "agent/host/judge.h"
 #include "agent/host/load.h"
+#include "agent/host/spawn.h"
 
-#define SPAWN_OUTPUT_MAX (1024 * 1024)
 #define LAST_MOMENT_MS 1000                     /* for quiesce and destroy */
 
 static struct {
@@ -86,34 +85,6 @@ static void service_count(const struct cringle_host *host, const char *name, int
         rec_put_str(&m.writer, name);
         rec_put_u64(&m.writer, (uint64_t) delta);
         send_message(&m, NULL);
-}
-
-static int service_spawn(const struct cringle_host *host, const struct cringle_call *call, char *const argv[],
-                         char *const envp[], const char *input, int *ret_status, char **ret_output,
-                         struct cringle_err *err)
-{
-        struct child_spec spec = { .path = argv[0], .argv = (const char *const *) argv, .envp = (const char *const *) envp };
-        struct buf in = { .data = (char *) (uintptr_t) input, .len = input ? strlen(input) : 0 };
-        auto_buf output = BUF_INIT;
-        auto_buf tail = BUF_INIT;
-        char *text;
-        int status;
-
-        if (child_run(&spec, call, input ? &in : NULL, &output, SPAWN_OUTPUT_MAX, &tail, &status, err) < 0)
-                return -1;
-        text = buf_steal(&output);
-        if (!text)
-                return err_oom(err);
-        *ret_status = status;
-        *ret_output = text;
-        if (status != 0) {
-                char end[128];
-
-                child_status_text(status, end, sizeof end);
-                return err_set(err, CRINGLE_E_INTERNAL, "%s: %s%s%s", argv[0], end, tail.len ? ": " : "",
-                               tail.len ? tail.data : "");
-        }
-        return 0;
 }
 
 /* --- the event --- */
@@ -311,7 +282,7 @@ static int create(struct rec_cursor *c)
                 .run_dir = held.run_dir,
                 .log = service_log,
                 .count = service_count,
-                .spawn = service_spawn,
+                .spawn = host_spawn,
         };
         if (held.factory.create && held.factory.create(&held.services, settings, &held.self, &why) < 0)
                 return send_result(-1, &why);

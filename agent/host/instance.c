@@ -9,7 +9,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "agent/base/child.h"
 #include "agent/base/clock.h"
 #include "agent/base/err.h"
 #include "agent/base/file.h"
@@ -19,9 +18,9 @@
 #include "agent/host/judge.h"
 #include "agent/host/load.h"
 #include "agent/host/settings.h"
+#include "agent/host/spawn.h"
 
 #define COUNTERS_MAX 256                /* a plugin that makes up names must not eat our memory */
-#define SPAWN_OUTPUT_MAX (1024 * 1024)
 
 /* --- services --- */
 
@@ -52,39 +51,6 @@ static void service_count(const struct cringle_host *host, const char *name, int
         if (value)
                 *value += delta;
         pthread_mutex_unlock(&in->lock);
-}
-
-static int service_spawn(const struct cringle_host *host, const struct cringle_call *call, char *const argv[],
-                         char *const envp[], const char *input, int *ret_status, char **ret_output,
-                         struct cringle_err *err)
-{
-        struct child_spec spec = {
-                .path = argv[0],
-                .argv = (const char *const *) argv,
-                .envp = (const char *const *) envp,
-        };
-        struct buf in = { .data = (char *) (uintptr_t) input, .len = input ? strlen(input) : 0 };
-        auto_buf output = BUF_INIT;
-        auto_buf tail = BUF_INIT;
-        char *text;
-        int status;
-
-        if (child_run(&spec, call, input ? &in : NULL, &output, SPAWN_OUTPUT_MAX, &tail, &status, err) < 0)
-                return -1;
-        text = buf_steal(&output);
-        if (!text)
-                return err_oom(err);
-
-        *ret_status = status;
-        *ret_output = text;
-        if (status != 0) {
-                char end[128];
-
-                child_status_text(status, end, sizeof end);
-                return err_set(err, CRINGLE_E_INTERNAL, "%s: %s%s%s", argv[0], end, tail.len ? ": " : "",
-                               tail.len ? tail.data : "");
-        }
-        return 0;
 }
 
 /* --- calls --- */
@@ -297,7 +263,7 @@ static int create_and_start(struct instance *in, struct cringle_err *err)
                 .run_dir = in->run_dir,
                 .log = service_log,
                 .count = service_count,
-                .spawn = service_spawn,
+                .spawn = host_spawn,
         };
         if (in->factory.create && in->factory.create(&in->services, in->settings, &in->self, err) < 0)
                 return err_wrap(err, "create");
