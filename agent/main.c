@@ -93,7 +93,7 @@ static int reload(void *data, struct buf *live, struct buf *restart, struct crin
                 err_wrap(err, "NRI");
                 goto end;
         }
-        if (host_reload(a->host, fresh, live, restart, err) < 0 || hooks_reload(a->hooks, fresh, err) < 0 ||
+        if (hooks_check(fresh, err) < 0 || host_reload(a->host, fresh, live, restart, err) < 0 || hooks_reload(a->hooks, fresh, err) < 0 ||
             images_reload(a->images, fresh, err) < 0)
                 goto end;
         pods_reload(a->pods, fresh);

@@ -242,6 +242,15 @@ static void look_at_cdi(struct hooks *h)
         h->cdi_settled = settled;
 }
 
+int hooks_check(const struct config *config, struct cringle_err *err)
+{
+        struct rules yaml = { 0 };
+        int r = read_config(config, &yaml, err);
+
+        rules_done(&yaml);
+        return r;
+}
+
 int hooks_reload(struct hooks *h, const struct config *config, struct cringle_err *err)
 {
         struct rules yaml = { 0 };

@@ -33,6 +33,9 @@ struct hooks;
 int hooks_new(const struct config *config, struct host *host, struct hooks **ret, struct cringle_err *err);
 struct hooks *hooks_free(struct hooks *h);
 
+/* Whether the YAML hooks of @config make sense, for who must know before he changes something else. */
+int hooks_check(const struct config *config, struct cringle_err *err);
+
 /* Take over YAML hooks, directories and policies of @config.  Nothing changes when it fails. */
 int hooks_reload(struct hooks *h, const struct config *config, struct cringle_err *err);
 

@@ -237,6 +237,10 @@ check_not "one that is not there refuses the reload" eval 'cringle reload >/dev/
 order native >/dev/null
 check "and changes nothing" same "$(grep '^TOLD_' "$E2E_TMP/said" | sort | tr '\n' ' ')" 'TOLD_first=two TOLD_second=two TOLD_third=other '
 third=''
+configure "    - {name: wrong, stage: startContainer, path: /bin/sh, args: ['{no.such.template'], when: {pods: ['(']}}"
+check_not "a hook of the YAML that makes no sense refuses the reload" eval 'cringle reload >/dev/null 2>&1'
+order native >/dev/null
+check "also for plugins" same "$(grep '^TOLD_' "$E2E_TMP/said" | sort | tr '\n' ' ')" 'TOLD_first=two TOLD_second=two TOLD_third=other '
 configure ''
 check "a plugin can be left out" eval 'cringle reload | grep -cx "applied: hook plugin third: left out" >/dev/null'
 order native >/dev/null
