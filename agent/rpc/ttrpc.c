@@ -69,6 +69,7 @@ struct ttrpc {
         const struct ttrpc_ops *ops;
         void *data;
         pthread_t reader, server;
+        pthread_mutex_t calling;        /* requests go out in the order of their streams; taken before the others */
         pthread_mutex_t writing;        /* one message at a time */
         struct lane lanes[2];           /* of the reading thread: TTRPC_OUT - 1, TTRPC_IN - 1 */
 
@@ -483,14 +484,18 @@ int ttrpc_call(struct ttrpc *t, const char *service, const char *method, const v
         if (event < 0)
                 return err_sys(err, "eventfd");
         w.event = event;
-        if (call_check(call, err) < 0 || enlist(t, &w, err) < 0)
+        if (call_check(call, err) < 0)
                 return -1;
         request.service = (char *) service;
         request.method = (char *) method;
         request.payload.data = (uint8_t *) payload;
         request.payload.len = n;
         request.timeout_nano = time_left(call);
-        r = send_message(t, TTRPC_OUT, TYPE_REQUEST, w.stream, &request.base, err);
+        pthread_mutex_lock(&t->calling);
+        r = enlist(t, &w, err);
+        if (r == 0)
+                r = send_message(t, TTRPC_OUT, TYPE_REQUEST, w.stream, &request.base, err);
+        pthread_mutex_unlock(&t->calling);
         if (r == 0)
                 r = call_wait(call, event, POLLIN, -1, err);
         delist(t, &w);                  /* from here on nobody else touches it */
@@ -523,6 +528,7 @@ int ttrpc_new(int fd, const struct ttrpc_ops *ops, void *data, struct ttrpc **re
         t->next_stream = 1;
         t->last = &t->first;
         t->why = (struct cringle_err) CRINGLE_ERR_INIT;
+        pthread_mutex_init(&t->calling, NULL);
         pthread_mutex_init(&t->writing, NULL);
         pthread_mutex_init(&t->lock, NULL);
         pthread_cond_init(&t->wake, NULL);
@@ -542,6 +548,7 @@ int ttrpc_new(int fd, const struct ttrpc_ops *ops, void *data, struct ttrpc **re
                 pthread_cond_destroy(&t->wake);
                 pthread_mutex_destroy(&t->lock);
                 pthread_mutex_destroy(&t->writing);
+        pthread_mutex_destroy(&t->calling);
                 free(t);
                 return err_sysno(err, r, "make a thread");
         }
