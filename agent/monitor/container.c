@@ -611,10 +611,20 @@ int container_start(struct container *c, struct cringle_err *err)
         return 0;
 }
 
+static bool has_ended(pid_t pid)
+{
+        siginfo_t info = { 0 };
+
+        return waitid(P_PID, (id_t) pid, &info, WEXITED | WNOWAIT | WNOHANG) == 0 && info.si_pid == pid;
+}
+
 int container_kill(struct container *c, int signal, bool all, struct cringle_err *err)
 {
         if (signal < 0 || signal > SIGRTMAX)
                 return err_set(err, CRINGLE_E_INVALID, "there is no signal %d", signal);
+        /* What ends by our hand has outlived the kills that were counted so far. */
+        if (signal == SIGKILL && c->pid > 0 && !has_ended(c->pid))
+                c->oom_before = cgroup_oom_kills(c->unified, (const char *const *) c->v1);
         if (all && signal == SIGKILL) {
                 if (cgroup_kill(c->unified, (const char *const *) c->v1, err) < 0 && c->pid <= 0)
                         return -1;

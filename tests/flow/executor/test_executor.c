@@ -629,6 +629,32 @@ static void running_out_of_memory_is_told(void **state)
         world_destroy(w, id);
 }
 
+static void who_outlived_an_earlier_kill_did_not_run_out_of_memory(void **state)
+{
+        struct world *w = *state;
+        auto_free char *limit = world_path("%s/memory.limit_in_bytes", w->memory ? w->memory : "");
+        struct cringle_call call = call_within(NULL, 10 * SECOND);
+        struct cringle_container_state exited;
+        auto_free char *log = NULL;
+        const char *id;
+
+        if (!w->memory || file_poke(limit, "16000000", NULL) < 0)
+                skip();
+        id = world_run(w, &(struct wish) {
+                .args = "[\"sh\",\"-c\",\"exec 2>/dev/null; (dd if=/dev/zero of=/dev/null bs=60M); echo $?; exec sleep 60\"]" });
+        for (int i = 0; i < 1000 && !strstr(log ? log : "", "\n"); i++) {
+                usleep(10000);
+                free(log);
+                log = world_log(w, id);
+        }
+        assert_string_equal(log, "stdout F 137\n");
+        assert_ok(w->ops->kill(w->self, &call, "pod", id, SIGKILL, 1, unit_err()), unit_err());
+        exited = world_exit(id);
+        assert_int_equal(exited.exit_code, 137);
+        assert_false(exited.oom);
+        world_destroy(w, id);
+}
+
 static void a_killed_container_tells_the_signal(void **state)
 {
         struct world *w = *state;
@@ -911,6 +937,7 @@ UNIT_MAIN(
         POD_TEST(stdin_once_ends_with_its_client),
         POD_TEST(a_client_that_does_not_read_holds_nobody_up),
         POD_TEST(running_out_of_memory_is_told),
+        POD_TEST(who_outlived_an_earlier_kill_did_not_run_out_of_memory),
         POD_TEST(a_killed_container_tells_the_signal),
         POD_TEST(containers_outlive_the_agent),
         POD_TEST(a_lost_monitor_takes_its_containers_along_and_is_told),
