@@ -204,5 +204,10 @@ int kernel_sysctl(int proc_fd, const char *key, const char *value, struct cringl
 
         if (!path)
                 return -1;
-        return kernel_proc_write(proc_fd, path, value, err);
+        if (kernel_proc_write(proc_fd, path, value, err) == 0)
+                return 0;
+        /* The kernel's way to say that there is none of this name, or that it takes no such value. */
+        if (err && (err->sys == ENOENT || err->sys == EINVAL || err->sys == ERANGE))
+                err->code = CRINGLE_E_INVALID;
+        return -1;
 }
