@@ -46,6 +46,12 @@ static const char *wanted(const Cri__ImageSpec *spec)
         return spec && !str_empty(spec->image) ? spec->image : NULL;
 }
 
+/* There is one store, of the default handler, whose name is empty: no other has an image. */
+static bool of_other_handler(const Cri__ImageSpec *spec)
+{
+        return spec && !str_empty(spec->runtime_handler);
+}
+
 int cri_images_list(struct cri *cri, const Cri__ImageFilter *filter, pods_message_fn fn, void *data,
                     struct cringle_err *err)
 {
@@ -56,6 +62,10 @@ int cri_images_list(struct cri *cri, const Cri__ImageFilter *filter, pods_messag
         size_t n = 0;
         int r = 0;
 
+        if (filter && of_other_handler(filter->image)) {
+                fn(data, &reply.base);
+                return 0;
+        }
         if (images_list(cri->images, filter ? wanted(filter->image) : NULL, &images, &n, err) < 0)
                 return -1;
         items = calloc(n + 1, sizeof *items);
@@ -99,7 +109,7 @@ HANDLER(cri_image_status)
                 rpc_call_fail(call, &err);
                 return;
         }
-        image = images_find(cri->images, r->image->image);
+        image = of_other_handler(r->image) ? NULL : images_find(cri->images, r->image->image);
         if (image) {
                 show(&shown, image);
                 reply.image = &shown.message;
@@ -128,8 +138,11 @@ static void pull(struct cri_job *job)
         struct fetch_auth auth = { 0 };
         auto_free char *id = NULL;
 
-        if (!wanted(request->image)) {
+        if (!wanted(request->image))
                 err_set(&err, CRINGLE_E_INVALID, "no image");
+        else if (of_other_handler(request->image))
+                err_set(&err, CRINGLE_E_INVALID, "no runtime handler '%.64s' is configured", request->image->runtime_handler);
+        if (err.code != CRINGLE_OK) {
                 rpc_call_fail(job->call, &err);
                 return;
         }
@@ -166,7 +179,7 @@ static void remove_image(struct cri_job *job)
 
         if (!wanted(request->image))
                 err_set(&err, CRINGLE_E_INVALID, "no image");
-        else if (images_remove(job->cri->images, rpc_call_context(job->call), request->image->image, &err) == 0) {
+        else if (of_other_handler(request->image) || images_remove(job->cri->images, rpc_call_context(job->call), request->image->image, &err) == 0) {
                 rpc_call_reply(job->call, &reply.base);
                 return;
         }

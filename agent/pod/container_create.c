@@ -13,6 +13,7 @@
 #include "agent/base/path.h"
 #include "agent/base/str.h"
 #include "agent/image/lookup.h"
+#include "agent/image/reference.h"
 #include "agent/pod/model.h"
 
 /*
@@ -548,12 +549,16 @@ const struct procedure container_create = {
 static int check(const Cri__CreateContainerRequest *request, struct cringle_err *err)
 {
         const Cri__ContainerConfig *config = request->config;
+        int signal;
 
         if (!config || !config->metadata || str_empty(config->metadata->name))
                 return err_set(err, CRINGLE_E_INVALID, "no container config, metadata or name");
         if (!config->image || str_empty(config->image->image))
                 return err_set(err, CRINGLE_E_INVALID, "no image");
-        return 0;
+        if (!str_empty(config->image->runtime_handler))
+                return err_set(err, CRINGLE_E_INVALID, "image: no runtime handler '%.64s' is configured",
+                               config->image->runtime_handler);
+        return spec_stop_signal(config, NULL, &signal, err);
 }
 
 /* A debug container joins the PID namespace of one of its own pod.  The lock is held. */
@@ -590,6 +595,26 @@ static int find_volumes(struct container *c, struct cringle_err *err)
         return 0;
 }
 
+/* The name by digest that @name is, or one of the same repository; else any; else the image's id. */
+static int set_image_ref(struct container *c, const struct image *image, const char *name, struct cringle_err *err)
+{
+        const char *best = image->digests ? image->digests[0] : image->id;
+        auto_reference asked = REFERENCE_INIT;
+        auto_free char *of_asked = NULL;
+
+        if (reference_parse(name, &asked, NULL) == 0) {
+                of_asked = reference_text_digest(&asked, asked.digest ? asked.digest : "", err);
+                if (!of_asked)
+                        return -1;
+        }
+        for (size_t i = 0; of_asked && image->digests && image->digests[i]; i++)
+                if (str_starts(image->digests[i], of_asked)) {
+                        best = image->digests[i];
+                        break;
+                }
+        return message_set(&c->status->image_ref, best, err);
+}
+
 /* A new container, in the maps; the lock is held. */
 static int begin(struct pod *pod, const Cri__CreateContainerRequest *request, struct container **ret,
                  struct cringle_err *err)
@@ -610,8 +635,8 @@ static int begin(struct pod *pod, const Cri__CreateContainerRequest *request, st
                 message_free(copy);
                 return -1;
         }
-        if (message_set(&c->status->image_id, image->id, err) < 0 || message_set(&c->status->image_ref, image->id, err) < 0 ||
-            find_volumes(c, err) < 0 || container_enter(c, err) < 0) {
+        if (message_set(&c->status->image_id, image->id, err) < 0 ||
+            set_image_ref(c, image, c->status->image->image, err) < 0 || find_volumes(c, err) < 0 || container_enter(c, err) < 0) {
                 container_unref(c);
                 return -1;
         }

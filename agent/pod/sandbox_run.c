@@ -2,6 +2,7 @@
  * RunPodSandbox
  */
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -456,6 +457,29 @@ const struct procedure sandbox_run = {
         .finish = finish,
 };
 
+/* Those that a network plugin is asked for; what it makes of numbers that are none is its own affair. */
+static int check_ports(const Cri__PodSandboxConfig *config, struct cringle_err *err)
+{
+        for (size_t i = 0; i < config->n_port_mappings; i++) {
+                const Cri__PortMapping *m = config->port_mappings[i];
+                struct in6_addr address;
+
+                if (m->host_port <= 0)
+                        continue;
+                if (m->host_port > UINT16_MAX || m->container_port < 1 || m->container_port > UINT16_MAX)
+                        return err_set(err, CRINGLE_E_INVALID, "port mapping %d:%d is out of range", (int) m->host_port,
+                                       (int) m->container_port);
+                if (!protobuf_c_enum_descriptor_get_value(&cri__protocol__descriptor, (int) m->protocol))
+                        return err_set(err, CRINGLE_E_INVALID, "port mapping %d: protocol %d is not known", (int) m->host_port,
+                                       (int) m->protocol);
+                if (!str_empty(m->host_ip) && inet_pton(AF_INET, m->host_ip, &address) != 1 &&
+                    inet_pton(AF_INET6, m->host_ip, &address) != 1)
+                        return err_set(err, CRINGLE_E_INVALID, "port mapping %d: '%.64s' is no address", (int) m->host_port,
+                                       m->host_ip);
+        }
+        return 0;
+}
+
 /* What is wrong with the request itself, before anything is made. */
 static int check(const Cri__RunPodSandboxRequest *request, struct cringle_err *err)
 {
@@ -469,7 +493,7 @@ static int check(const Cri__RunPodSandboxRequest *request, struct cringle_err *e
                 return err_set(err, CRINGLE_E_INVALID, "metadata without name or namespace");
         if (!str_empty(request->runtime_handler))
                 return err_set(err, CRINGLE_E_INVALID, "no runtime handler '%.64s' is configured", request->runtime_handler);
-        if (spec_check_sysctls(config, err) < 0 || user_ns_check(config, err) < 0)
+        if (spec_check_sysctls(config, err) < 0 || user_ns_check(config, err) < 0 || check_ports(config, err) < 0)
                 return -1;
 
         security = config->linux ? config->linux->security_context : NULL;

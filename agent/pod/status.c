@@ -193,7 +193,7 @@ static Cri__Container container_message(const struct container *c)
         m.pod_sandbox_id = c->pod->status->id;
         m.metadata = s->metadata;
         m.image = s->image;
-        m.image_ref = s->image_ref;
+        m.image_ref = s->image_id;              /* of the list, who looks for unused images compares it with theirs */
         m.image_id = s->image_id;
         m.state = s->state;
         m.created_at = s->created_at;
@@ -225,6 +225,23 @@ void pods_list_containers(struct pods *pods, const Cri__ContainerFilter *filter,
         free(space);
 }
 
+/* Lists of what is limited by name. */
+static int add_named_limits(struct json_object *to, const Cri__LinuxContainerResources *r)
+{
+        struct json_object *pages = r->n_hugepage_limits ? json_need_object(to, "hugepageLimits", NULL) : NULL;
+        struct json_object *unified = r->n_unified ? json_need_object(to, "unified", NULL) : NULL;
+
+        if ((r->n_hugepage_limits && !pages) || (r->n_unified && !unified))
+                return -1;
+        for (size_t i = 0; i < r->n_hugepage_limits; i++)
+                if (json_set(pages, r->hugepage_limits[i]->page_size, json_object_new_uint64(r->hugepage_limits[i]->limit), NULL) < 0)
+                        return -1;
+        for (size_t i = 0; i < r->n_unified; i++)
+                if (json_set_string(unified, r->unified[i]->key, r->unified[i]->value, NULL) < 0)
+                        return -1;
+        return 0;
+}
+
 /* NULL: nothing was told. */
 static int add_resources(struct json_object *o, const char *name, const Cri__LinuxContainerResources *r)
 {
@@ -232,12 +249,15 @@ static int add_resources(struct json_object *o, const char *name, const Cri__Lin
 
         if (!r)
                 return 0;
-        return !to || json_set_int(to, "cpuPeriod", r->cpu_period, NULL) < 0 ||
-                       json_set_int(to, "cpuQuota", r->cpu_quota, NULL) < 0 ||
-                       json_set_int(to, "cpuShares", r->cpu_shares, NULL) < 0 ||
-                       json_set_int(to, "memoryLimitInBytes", r->memory_limit_in_bytes, NULL) < 0
-                       ? -1
-                       : 0;
+        if (!to || json_set_int(to, "cpuPeriod", r->cpu_period, NULL) < 0 ||
+            json_set_int(to, "cpuQuota", r->cpu_quota, NULL) < 0 ||
+            json_set_int(to, "cpuShares", r->cpu_shares, NULL) < 0 ||
+            json_set_int(to, "memoryLimitInBytes", r->memory_limit_in_bytes, NULL) < 0 ||
+            json_set_int(to, "memorySwapLimitInBytes", r->memory_swap_limit_in_bytes, NULL) < 0 ||
+            json_set_string(to, "cpusetCpus", r->cpuset_cpus, NULL) < 0 ||
+            json_set_string(to, "cpusetMems", r->cpuset_mems, NULL) < 0)
+                return -1;
+        return add_named_limits(to, r);
 }
 
 /* What `crictl inspect` shows besides; the caller's. */

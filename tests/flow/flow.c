@@ -41,8 +41,10 @@ static int put_image(struct db *db, struct cringle_err *err)
         if (db_write(db, DB_FAST, err, "INSERT OR REPLACE INTO images (id, config, removed) VALUES (?, ?, 0)", "ss",
                      FLOW_IMAGE_ID, image_config) < 0)
                 return -1;
-        return db_write(db, DB_FAST, err, "INSERT OR REPLACE INTO image_names (name, digest, image) VALUES (?, 0, ?)",
-                        "ss", FLOW_IMAGE, FLOW_IMAGE_ID);
+        return db_write(db, DB_FAST, err,
+                        "INSERT OR REPLACE INTO image_names (name, digest, image) VALUES (?, 0, ?), (?, 1, ?), (?, 1, ?)",
+                        "ssssss", FLOW_IMAGE, FLOW_IMAGE_ID, FLOW_IMAGE_MIRROR, FLOW_IMAGE_ID, FLOW_IMAGE_DIGEST,
+                        FLOW_IMAGE_ID);
 }
 
 static void *run_loop(void *data)

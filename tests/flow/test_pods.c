@@ -56,7 +56,7 @@ static void a_pod_lives_from_run_to_remove(void **state)
         assert_true(reply->status->started_at > 0);
         assert_int_equal(reply->status->finished_at, 0);
         assert_string_equal(reply->status->image->image, FLOW_IMAGE);
-        assert_string_equal(reply->status->image_ref, FLOW_IMAGE_ID);
+        assert_string_equal(reply->status->image_ref, FLOW_IMAGE_DIGEST);
         assert_string_equal(reply->status->image_id, FLOW_IMAGE_ID);
         assert_int_equal(reply->status->user->linux->uid, 7);
         assert_int_equal(reply->status->stop_signal, CRI__SIGNAL__SIGNAL_SIGTERM);
@@ -473,7 +473,87 @@ static void requests_that_make_no_sense_are_refused(void **state)
         c.image.image = (char *) "nowhere/nothing:1";
         assert_code(CRINGLE_E_NOT_FOUND, ask_create(f, &c, id));
         assert_contains(flow_err.text, "nowhere/nothing:1");
+        container_ask(&c, pod, "main");
+        c.image.runtime_handler = (char *) "other";
+        assert_code(CRINGLE_E_INVALID, ask_create(f, &c, id));
+        assert_contains(flow_err.text, "other");
+        container_ask(&c, pod, "main");
+        c.config.stop_signal = 99;
+        assert_code(CRINGLE_E_INVALID, ask_create(f, &c, id));
+        assert_contains(flow_err.text, "stop_signal 99");
         assert_consistent(f);
+}
+
+static void ports_are_numbers_of_ports(void **state)
+{
+        struct flow *f = *state;
+        Cri__PortMapping port = CRI__PORT_MAPPING__INIT, *list = &port;
+        struct pod_ask a;
+        id_text pod;
+
+        pod_ask(&a, "web");
+        a.config.port_mappings = &list;
+        a.config.n_port_mappings = 1;
+        port.host_port = 70000;
+        port.container_port = 80;
+        assert_code(CRINGLE_E_INVALID, ask_run(f, &a, pod));
+        assert_contains(flow_err.text, "70000:80");
+        port.host_port = 8080;
+        port.container_port = 0;
+        assert_code(CRINGLE_E_INVALID, ask_run(f, &a, pod));
+        port.container_port = 80;
+        port.protocol = 3;
+        assert_code(CRINGLE_E_INVALID, ask_run(f, &a, pod));
+        assert_contains(flow_err.text, "protocol 3");
+        port.protocol = CRI__PROTOCOL__SCTP;
+        port.host_ip = (char *) "localhost";
+        assert_code(CRINGLE_E_INVALID, ask_run(f, &a, pod));
+        assert_contains(flow_err.text, "'localhost'");
+        assert_nothing_left(f);
+
+        /* What is not for the host is nobody's affair. */
+        port.host_port = 0;
+        assert_code(0, ask_run(f, &a, pod));
+        remove_all(f);
+        port.host_port = 8080;
+        port.host_ip = (char *) "::1";
+        assert_code(0, ask_run(f, &a, pod));
+        remove_all(f);
+}
+
+static void an_image_is_told_by_the_digest_of_its_name(void **state)
+{
+        static const struct {
+                const char *asked, *told;
+        } cases[] = {
+                { "flow", FLOW_IMAGE_DIGEST },
+                { FLOW_IMAGE_DIGEST, FLOW_IMAGE_DIGEST },
+                { FLOW_IMAGE_MIRROR, FLOW_IMAGE_MIRROR },
+                { FLOW_IMAGE_ID, FLOW_IMAGE_MIRROR },   /* the first there is */
+        };
+        struct flow *f = *state;
+        Cri__ContainerStatusResponse *reply;
+        Cri__ListContainersResponse *list;
+        Cri__ContainerFilter filter = CRI__CONTAINER_FILTER__INIT;
+        struct container_ask c;
+        id_text pod, id;
+
+        must_run(f, "web", pod);
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+                container_ask(&c, pod, "main");
+                c.metadata.attempt = (uint32_t) i;
+                c.image.image = (char *) cases[i].asked;
+                assert_code(0, ask_create(f, &c, id));
+                assert_code(0, ask_container_status(f, id, false, &reply));
+                assert_string_equal(reply->status->image_ref, cases[i].told);
+                assert_string_equal(reply->status->image_id, FLOW_IMAGE_ID);
+                reply_free(reply);
+                filter.id = id;
+                assert_code(0, ask_containers(f, &filter, &list));
+                assert_string_equal(list->containers[0]->image_ref, FLOW_IMAGE_ID);
+                assert_string_equal(list->containers[0]->image_id, FLOW_IMAGE_ID);
+                reply_free(list);
+        }
 }
 
 /* The kubelet puts the two together, and so do we: what comes of it has to lie below the first. */
@@ -1187,6 +1267,8 @@ UNIT_MAIN(
         FLOW_TEST(a_stopped_pod_takes_no_containers),
         FLOW_TEST(a_stopped_pod_gives_its_name_back),
         FLOW_TEST(requests_that_make_no_sense_are_refused),
+        FLOW_TEST(ports_are_numbers_of_ports),
+        FLOW_TEST(an_image_is_told_by_the_digest_of_its_name),
         FLOW_TEST(a_log_lies_in_its_directory),
         FLOW_TEST(nobody_else_gets_into_our_directories),
         FLOW_TEST(an_image_asked_for_by_its_id_is_told_as_the_user_wrote_it),

@@ -66,7 +66,7 @@ static void what_runs_is_adopted(void **state)
         assert_int_equal(after->status->state, RUNNING);
         assert_int_equal(after->status->created_at, before->status->created_at);
         assert_int_equal(after->status->started_at, before->status->started_at);
-        assert_string_equal(after->status->image_ref, FLOW_IMAGE_ID);
+        assert_string_equal(after->status->image_ref, FLOW_IMAGE_DIGEST);
         reply_free(before);
         reply_free(after);
 
