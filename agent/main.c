@@ -28,6 +28,7 @@
 #include "agent/base/str.h"
 #include "agent/cri/service.h"
 #include "agent/host/host.h"
+#include "agent/image/settings.h"
 #include "agent/image/store.h"
 #include "agent/observe/observe.h"
 #include "agent/pod/pods.h"
@@ -77,25 +78,27 @@ static void usage(FILE *to)
               to);
 }
 
-/* Read, check, and apply what can be applied to a running agent; anything wrong changes nothing. */
-static int reload(void *data, struct buf *live, struct buf *restart, struct cringle_err *err)
+/*
+ * Read, check, and apply what can be applied to a running agent; anything wrong changes nothing: all is made
+ * ready first, then plugins, the last that may refuse, change all or nothing.  From there on nothing can fail.
+ */
+static int reload_locked(struct agent *a, struct buf *live, struct buf *restart, struct cringle_err *err)
 {
-        struct agent *a = data;
         auto_of(config) fresh = NULL;
         auto_of(nri_plan) nri = NULL;
-        int r = -1;
+        auto_of(hooks_plan) hooks = NULL;
+        auto_of(settings) images = NULL;
 
-        pthread_mutex_lock(&a->reloading);
-        if (config_load(a->config_file, NULL, &fresh, err) < 0 ||
-            config_diff(a->config, fresh, live, restart, err) < 0)
-                goto end;
-        if (nri_prepare(a->nri, fresh, &nri, err) < 0) {
-                err_wrap(err, "NRI");
-                goto end;
-        }
-        if (hooks_check(fresh, err) < 0 || host_reload(a->host, fresh, live, restart, err) < 0 || hooks_reload(a->hooks, fresh, err) < 0 ||
-            images_reload(a->images, fresh, err) < 0)
-                goto end;
+        if (config_load(a->config_file, NULL, &fresh, err) < 0 || config_diff(a->config, fresh, live, restart, err) < 0)
+                return -1;
+        if (nri_prepare(a->nri, fresh, &nri, err) < 0)
+                return err_wrap(err, "NRI");
+        if (hooks_prepare(fresh, &hooks, err) < 0 || images_prepare(a->images, fresh, &images, err) < 0 ||
+            host_reload(a->host, fresh, live, restart, err) < 0)
+                return -1;
+
+        hooks_take_over(a->hooks, steal(&hooks));
+        images_take_over(a->images, steal(&images));
         pods_reload(a->pods, fresh);
         nri_take_over(a->nri, fresh, steal(&nri));
         if (log_level_of(fresh->log_level) >= 0)
@@ -103,8 +106,16 @@ static int reload(void *data, struct buf *live, struct buf *restart, struct crin
 
         config_free(a->config);
         a->config = steal(&fresh);
-        r = 0;
-end:
+        return 0;
+}
+
+static int reload(void *data, struct buf *live, struct buf *restart, struct cringle_err *err)
+{
+        struct agent *a = data;
+        int r;
+
+        pthread_mutex_lock(&a->reloading);
+        r = reload_locked(a, live, restart, err);
         pthread_mutex_unlock(&a->reloading);
         return r;
 }

@@ -242,55 +242,80 @@ static void look_at_cdi(struct hooks *h)
         h->cdi_settled = settled;
 }
 
-int hooks_check(const struct config *config, struct cringle_err *err)
-{
-        struct rules yaml = { 0 };
-        int r = read_config(config, &yaml, err);
+struct hooks_plan {
+        struct rules yaml;
+        char **dirs, **cdi_dirs;
+        int64_t timeout;
+        bool cdi_of_pods;
+};
 
-        rules_done(&yaml);
-        return r;
+struct hooks_plan *hooks_plan_free(struct hooks_plan *plan)
+{
+        if (!plan)
+                return NULL;
+        rules_done(&plan->yaml);
+        strv_free(plan->dirs);
+        strv_free(plan->cdi_dirs);
+        free(plan);
+        return NULL;
 }
 
-int hooks_reload(struct hooks *h, const struct config *config, struct cringle_err *err)
+int hooks_prepare(const struct config *config, struct hooks_plan **ret, struct cringle_err *err)
 {
-        struct rules yaml = { 0 };
-        auto_strv dirs = strv_copy((const char *const *) config->hooks.dirs, err);
-        auto_strv cdi_dirs = strv_copy((const char *const *) config->cdi.dirs, err);
+        auto_of(hooks_plan) plan = calloc(1, sizeof *plan);
 
-        if (!dirs || !cdi_dirs || read_config(config, &yaml, err) < 0) {
-                rules_done(&yaml);
+        if (!plan)
+                return err_oom(err);
+        plan->dirs = strv_copy((const char *const *) config->hooks.dirs, err);
+        plan->cdi_dirs = strv_copy((const char *const *) config->cdi.dirs, err);
+        plan->timeout = whole_seconds(config->hooks.timeout);
+        plan->cdi_of_pods = config->cdi.pod_annotations;
+        if (!plan->dirs || !plan->cdi_dirs || read_config(config, &plan->yaml, err) < 0)
                 return -1;
-        }
+
+        *ret = steal(&plan);
+        return 0;
+}
+
+void hooks_take_over(struct hooks *h, struct hooks_plan *plan)
+{
+        char **dirs, **cdi_dirs;
 
         pthread_mutex_lock(&h->lock);
-        replace(&h->yaml, &yaml);
-        strv_free(h->dirs);
-        h->dirs = steal(&dirs);
-        h->timeout = whole_seconds(config->hooks.timeout);
+        dirs = h->dirs;
+        cdi_dirs = h->cdi_dirs;
+        replace(&h->yaml, &plan->yaml);
+        h->dirs = plan->dirs;
+        h->timeout = plan->timeout;
         h->settled = false;
         look_at_dirs(h);
-        strv_free(h->cdi_dirs);
-        h->cdi_dirs = steal(&cdi_dirs);
-        h->cdi_of_pods = config->cdi.pod_annotations;
+        h->cdi_dirs = plan->cdi_dirs;
+        h->cdi_of_pods = plan->cdi_of_pods;
         h->cdi_settled = false;
         look_at_cdi(h);
         pthread_mutex_unlock(&h->lock);
-        return 0;
+
+        plan->dirs = dirs;
+        plan->cdi_dirs = cdi_dirs;
+        hooks_plan_free(plan);
 }
 
 int hooks_new(const struct config *config, struct host *host, struct hooks **ret, struct cringle_err *err)
 {
-        auto_of(hooks) h = calloc(1, sizeof *h);
+        auto_of(hooks_plan) plan = NULL;
+        struct hooks *h;
 
+        if (hooks_prepare(config, &plan, err) < 0)
+                return -1;
+        h = calloc(1, sizeof *h);
         if (!h)
                 return err_oom(err);
         h->host = host;
         pthread_mutex_init(&h->lock, NULL);
         calls_init(&h->calls);
-        if (hooks_reload(h, config, err) < 0)
-                return -1;
+        hooks_take_over(h, steal(&plan));
 
-        *ret = steal(&h);
+        *ret = h;
         return 0;
 }
 

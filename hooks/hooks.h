@@ -33,11 +33,15 @@ struct hooks;
 int hooks_new(const struct config *config, struct host *host, struct hooks **ret, struct cringle_err *err);
 struct hooks *hooks_free(struct hooks *h);
 
-/* Whether the YAML hooks of @config make sense, for who must know before he changes something else. */
-int hooks_check(const struct config *config, struct cringle_err *err);
+/* YAML hooks, directories and policies of a configuration that can be taken over. */
+struct hooks_plan;
 
-/* Take over YAML hooks, directories and policies of @config.  Nothing changes when it fails. */
-int hooks_reload(struct hooks *h, const struct config *config, struct cringle_err *err);
+/* What @config says, made ready: whatever can fail does so here, and nothing changes. */
+int hooks_prepare(const struct config *config, struct hooks_plan **ret, struct cringle_err *err);
+struct hooks_plan *hooks_plan_free(struct hooks_plan *plan);
+
+/* Take over @plan, which is taken. */
+void hooks_take_over(struct hooks *h, struct hooks_plan *plan);
 
 /* What a hook is told of a pod or container; all borrowed.  NULL and 0 where it makes no sense. */
 struct hooks_subject {
@@ -232,3 +236,4 @@ void hooks_counters(struct hooks *h, void (*fn)(void *data, const struct hooks_c
 char **hooks_args(struct json_object *spec);
 
 AUTO_DEFINE(hooks, hooks_free)
+AUTO_DEFINE(hooks_plan, hooks_plan_free)

@@ -303,8 +303,9 @@ struct change {
 struct plan {
         struct change *changes;
         size_t n;
-        struct instance **hooks;        /* the next set, in order; also those that were refused and may be */
+        struct instance **hooks;        /* in order; also those that were refused and may be */
         size_t n_hooks;
+        struct host_hooks *next;        /* the set that they are to come into, empty */
 };
 
 /* What was brought up for the next set and has not come into one. */
@@ -317,6 +318,7 @@ static void plan_done(struct plan *plan)
                 if (plan->hooks[i] && plan->hooks[i]->sets == 0)
                         instance_free(plan->hooks[i]);
         free(plan->hooks);
+        free(plan->next);
 }
 
 static int needs_restart(struct buf *restart, const struct kind *k, const char *name, const char *why,
@@ -425,7 +427,7 @@ static void roll_back(struct plan *plan)
 }
 
 /* Policies cannot fail and come last, so that there is nothing of them to take back. */
-static int apply(struct plan *plan, struct buf *live, struct cringle_err *err)
+static int apply(struct plan *plan, struct cringle_err *err)
 {
         for (size_t i = 0; i < plan->n; i++) {
                 struct change *c = &plan->changes[i];
@@ -447,11 +449,24 @@ static int apply(struct plan *plan, struct buf *live, struct cringle_err *err)
                         c->in->timeout = c->policy->timeout;
                         pthread_mutex_unlock(&c->in->lock);
                 }
-                if (buf_printf(live, err, "%s plugin %s: new %s\n", c->in->kind->name, c->in->name,
-                               c->policy ? "policy" : "settings") < 0)
-                        return -1;
         }
         return 0;
+}
+
+/* With room for all that comes into use, so that nothing can fail once something has changed. */
+static int make_room(struct host *h, struct plan *plan, struct cringle_err *err)
+{
+        struct instance **room;
+
+        plan->next = set_new(h, plan->n_hooks, err);
+        if (!plan->next)
+                return -1;
+        pthread_mutex_lock(&h->lock);
+        room = realloc(h->all, (h->n_all + plan->n_hooks + 1) * sizeof(struct instance *));
+        if (room)
+                h->all = room;
+        pthread_mutex_unlock(&h->lock);
+        return room ? 0 : err_oom(err);
 }
 
 static int make_plan(struct host *h, const struct config *fresh, struct plan *plan, struct buf *restart,
@@ -463,7 +478,9 @@ static int make_plan(struct host *h, const struct config *fresh, struct plan *pl
                 return err_oom(err);
         if (plan_mains(h, fresh, plan, restart, err) < 0)
                 return -1;
-        return plan_hooks(h, fresh, plan, restart, err);
+        if (plan_hooks(h, fresh, plan, restart, err) < 0)
+                return -1;
+        return make_room(h, plan, err);
 }
 
 static bool in_set(const struct host_hooks *set, const struct instance *in)
@@ -474,18 +491,18 @@ static bool in_set(const struct host_hooks *set, const struct instance *in)
         return false;
 }
 
-static int tell_hooks(const struct host_hooks *former, const struct host_hooks *next, struct buf *live,
-                      struct cringle_err *err)
+/* All this is in force, whether there is memory to tell of it or not. */
+static void tell(const struct plan *plan, const struct host_hooks *former, const struct host_hooks *next, struct buf *live)
 {
+        for (size_t i = 0; i < plan->n; i++)
+                buf_printf(live, NULL, "%s plugin %s: new %s\n", plan->changes[i].in->kind->name, plan->changes[i].in->name,
+                           plan->changes[i].policy ? "policy" : "settings");
         for (size_t i = 0; i < next->n; i++)
-                if (!in_set(former, next->items[i]) &&
-                    buf_printf(live, err, "hook plugin %s: loaded\n", next->items[i]->name) < 0)
-                        return -1;
+                if (!in_set(former, next->items[i]))
+                        buf_printf(live, NULL, "hook plugin %s: loaded\n", next->items[i]->name);
         for (size_t i = 0; i < former->n; i++)
-                if (!in_set(next, former->items[i]) &&
-                    buf_printf(live, err, "hook plugin %s: left out\n", former->items[i]->name) < 0)
-                        return -1;
-        return 0;
+                if (!in_set(next, former->items[i]))
+                        buf_printf(live, NULL, "hook plugin %s: left out\n", former->items[i]->name);
 }
 
 static struct instance *take_refused(struct host *h)
@@ -515,18 +532,12 @@ static void replace_refused(struct host *h, struct plan *plan)
 }
 
 /* The plan's hooks come into use; the former ones go as soon as nobody is in them. */
-static int change_hooks(struct host *h, struct plan *plan, struct buf *live, struct cringle_err *err)
+static void change_hooks(struct host *h, struct plan *plan, struct buf *live)
 {
-        struct host_hooks *next = set_new(h, plan->n_hooks, err), *former = h->hooks;
-        struct instance **room;
+        struct host_hooks *next = steal(&plan->next), *former = h->hooks;
 
-        if (!next)
-                return -1;
         pthread_mutex_lock(&h->lock);
-        room = realloc(h->all, (h->n_all + plan->n_hooks + 1) * sizeof(struct instance *));
-        if (room)
-                h->all = room;
-        for (size_t i = 0; room && i < plan->n_hooks; i++) {
+        for (size_t i = 0; i < plan->n_hooks; i++) {
                 struct instance *in = plan->hooks[i];
 
                 if (!in->in_use)
@@ -535,17 +546,11 @@ static int change_hooks(struct host *h, struct plan *plan, struct buf *live, str
                         h->all[h->n_all++] = in;
                 set_add(next, in);
         }
-        if (room)
-                h->hooks = next;
+        h->hooks = next;
         pthread_mutex_unlock(&h->lock);
-        if (!room) {
-                free(next);
-                return err_oom(err);
-        }
-        tell_hooks(former, next, live, err);
+        tell(plan, former, next, live);
         host_hooks_release(former);
         replace_refused(h, plan);
-        return 0;
 }
 
 int host_reload(struct host *h, const struct config *fresh, struct buf *live, struct buf *restart,
@@ -557,9 +562,9 @@ int host_reload(struct host *h, const struct config *fresh, struct buf *live, st
         pthread_mutex_lock(&h->reload_lock);
         r = make_plan(h, fresh, &plan, restart, err);
         if (r == 0)
-                r = apply(&plan, live, err);
+                r = apply(&plan, err);
         if (r == 0)
-                r = change_hooks(h, &plan, live, err);
+                change_hooks(h, &plan, live);
         plan_done(&plan);
         pthread_mutex_unlock(&h->reload_lock);
         return r;

@@ -581,42 +581,35 @@ int images_sweep(struct images *images, const char *const *ids, struct cringle_e
         return r;
 }
 
-int images_reload(struct images *images, const struct config *config, struct cringle_err *err)
+int images_prepare(const struct images *images, const struct config *config, struct settings **ret, struct cringle_err *err)
 {
-        auto_of(settings) fresh = NULL;
-        struct image **now = NULL;
-        int r = 0;
+        return settings_new(config, images->pull_program, ret, err);
+}
 
-        if (settings_new(config, images->pull_program, &fresh, err) < 0)
-                return -1;
+/* An image that there is no memory to make anew stays pinned, or not, as it was. */
+void images_take_over(struct images *images, struct settings *fresh)
+{
+        struct settings *former;
 
         pthread_mutex_lock(&images->change);
-        now = calloc(images->n_entries + 1, sizeof *now);
-        if (!now)
-                r = err_oom(err);
-        for (size_t i = 0; r == 0 && i < images->n_entries; i++) {
-                struct image *old = images->entries[i]->image;
+        for (size_t i = 0; i < images->n_entries; i++) {
+                struct image *old = images->entries[i]->image, *now = NULL;
+                struct cringle_err err = CRINGLE_ERR_INIT;
 
-                r = image_renamed(old, old->tags, old->digests, fresh, &now[i], err);
+                if (image_renamed(old, old->tags, old->digests, fresh, &now, &err) < 0) {
+                        log_warning("image %s: %s; going on with what was pinned before", old->id, err.text);
+                        continue;
+                }
+                pthread_mutex_lock(&images->lock);
+                show(images->entries[i], now, images->entries[i]->state);
+                pthread_mutex_unlock(&images->lock);
         }
-
         pthread_mutex_lock(&images->lock);
-        for (size_t i = 0; now && i < images->n_entries; i++) {
-                if (r == 0)
-                        show(images->entries[i], now[i], images->entries[i]->state);
-                else
-                        image_unref(now[i]);
-        }
-        if (r == 0) {
-                struct settings *old = images->settings;
-
-                images->settings = steal(&fresh);
-                settings_unref(old);
-        }
+        former = images->settings;
+        images->settings = fresh;
         pthread_mutex_unlock(&images->lock);
         pthread_mutex_unlock(&images->change);
-        free(now);
-        return r;
+        settings_unref(former);
 }
 
 /* --- loading --- */

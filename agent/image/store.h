@@ -83,8 +83,14 @@ AUTO_DEFINE(images, images_free)
  */
 int images_sweep(struct images *images, const char *const *ids, struct cringle_err *err);
 
-/* Take over registries, pull limits and pinned names; running pulls go on with the old ones. */
-int images_reload(struct images *images, const struct config *config, struct cringle_err *err);
+/* Registries, pull limits and pinned names of a configuration that can be taken over. */
+struct settings;
+
+/* What @config says, made ready: whatever can fail does so here, and nothing changes. *ret ends with settings_unref(). */
+int images_prepare(const struct images *images, const struct config *config, struct settings **ret, struct cringle_err *err);
+
+/* Take over @fresh, which is taken; running pulls go on with the former ones. */
+void images_take_over(struct images *images, struct settings *fresh);
 
 /*
  * Pull @reference; *ret_id is its image id, the caller's.  A pull of the same

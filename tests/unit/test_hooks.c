@@ -738,9 +738,18 @@ static void a_program_may_come_after_the_file_that_names_it(void **state)
         assert_int_equal(hooked(f), 1);
 }
 
+static void reload(struct fixture *f, const struct config *config)
+{
+        struct hooks_plan *plan = NULL;
+
+        assert_ok(hooks_prepare(config, &plan, &f->err), &f->err);
+        hooks_take_over(f->hooks, plan);
+}
+
 static void a_reload_takes_over_all_or_nothing(void **state)
 {
         struct fixture *f = *state;
+        struct hooks_plan *plan = NULL;
         struct config *none, *bad;
 
         put(f->hooks_d, "one.json", FILE_HOOK("/bin/sh", "\"always\":true"));
@@ -750,14 +759,16 @@ static void a_reload_takes_over_all_or_nothing(void **state)
         bad = load(f, "hooks:\n  dirs: []\n  declared: [{name: y, stage: prestart, path: /yaml}]\n");
         free(bad->hooks.yaml[0].stage);
         bad->hooks.yaml[0].stage = strdup("never");
-        assert_int_equal(hooks_reload(f->hooks, bad, &f->err), -1);
+        assert_int_equal(hooks_prepare(bad, &plan, &f->err), -1);
         assert_contains(f->err.text, "unknown stage 'never'");
         config_free(bad);
         assert_int_equal(hooked(f), 2);
 
         none = load(f, "hooks:\n  dirs: []\n");
-        assert_ok(hooks_reload(f->hooks, none, &f->err), &f->err);
+        assert_ok(hooks_prepare(none, &plan, &f->err), &f->err);
         config_free(none);
+        assert_int_equal(hooked(f), 2);
+        hooks_take_over(f->hooks, plan);
         assert_int_equal(hooked(f), 0);
 }
 
@@ -842,7 +853,7 @@ static void the_list_shows_all_sources_with_errors_and_counts(void **state)
         assert_row(&rows, 4, "other.json|hooks.d|prestart|fail|command cat|", 0, 0, 0);
         assert_row(&rows, 5, "y|yaml|poststop|ignore|namespace shop|", 2, 1, 0);
 
-        assert_ok(hooks_reload(f->hooks, f->config, &f->err), &f->err);         /* counts survive */
+        reload(f, f->config);         /* counts survive */
         rows = list(f);
         for (size_t i = 0; i < rows.n; i++) {
                 if (strstr(rows.list[i].text, "namespace shop") || strstr(rows.list[i].text, "good.json")) {
@@ -926,7 +937,7 @@ static void the_yaml_has_more_conditions(void **state)
                 auto_of(config) c = load(f, text);
 
                 json_object_object_del(f->spec, "hooks");
-                assert_ok(hooks_reload(f->hooks, c, &f->err), &f->err);
+                reload(f, c);
                 adjust(f);
                 if ((json_object_object_get(f->spec, "hooks") != NULL) != cases[i].holds)
                         fail_msg("%s: want %d", cases[i].when, cases[i].holds);

@@ -23,6 +23,7 @@
 #include "agent/base/own.h"
 #include "agent/base/str.h"
 #include "agent/image/fetch.h"
+#include "agent/image/settings.h"
 #include "agent/image/store.h"
 #include "config/config.h"
 
@@ -679,6 +680,14 @@ static void a_layer_given_up_by_one_pull_is_fetched_by_the_other(void **state)
         assert_nothing_half_done(f);
 }
 
+static void reload(struct fixture *f)
+{
+        auto_of(settings) fresh = NULL;
+
+        assert_ok(images_prepare(f->images, &f->config, &fresh, &scratch), &scratch);
+        images_take_over(f->images, steal(&fresh));
+}
+
 static void a_layer_sees_those_below_when_it_needs_them(void **state)
 {
         struct fixture *f = *state;
@@ -689,7 +698,7 @@ static void a_layer_sees_those_below_when_it_needs_them(void **state)
         assert_ok(images_remove(f->images, NULL, "tall", &scratch), &scratch);
 
         f->config.images.max_parallel = 1;
-        assert_ok(images_reload(f->images, &f->config, &scratch), &scratch);
+        reload(f);
         pull(f, "tall");
         assert_int_equal(registry.settled, 2);
         assert_int_equal(entries(f, "layers"), 4);
@@ -833,13 +842,39 @@ static void pinned_names_follow_the_configuration(void **state)
                 auto_of(image) two = NULL;
 
                 f->config.images.pinned = round == 0 ? NULL : round == 1 ? exact : wild;
-                assert_ok(images_reload(f->images, &f->config, &scratch), &scratch);
+                reload(f);
                 one = must_find(f, "one");
                 two = must_find(f, "two");
                 assert_int_equal(one->pinned, round == 1);
                 assert_int_equal(two->pinned, round == 2);
         }
         f->config.images.pinned = NULL;
+}
+
+/* What is looked at and not taken over has done nothing; what comes meanwhile is treated as the new settings say. */
+static void settings_count_when_they_are_taken_over(void **state)
+{
+        char *both[] = { (char *) "one", (char *) "two", NULL };
+        struct fixture *f = *state;
+        auto_of(image) before = NULL;
+        auto_of(image) one = NULL;
+        auto_of(image) two = NULL;
+        auto_of(settings) left = NULL;
+        auto_of(settings) taken = NULL;
+
+        pull(f, "one");
+        f->config.images.pinned = both;
+        assert_ok(images_prepare(f->images, &f->config, &left, &scratch), &scratch);
+        assert_ok(images_prepare(f->images, &f->config, &taken, &scratch), &scratch);
+        f->config.images.pinned = NULL;
+        pull(f, "two");
+        before = must_find(f, "one");
+        assert_false(before->pinned);
+
+        images_take_over(f->images, steal(&taken));
+        one = must_find(f, "one");
+        two = must_find(f, "two");
+        assert_true(one->pinned && two->pinned);
 }
 
 static void a_view_shows_all_layers(void **state)
@@ -923,6 +958,7 @@ UNIT_MAIN(
         images_test(a_sweep_drops_layers_without_an_image),
         images_test(a_killed_pull_leaves_nothing_after_the_next_start),
         images_test(pinned_names_follow_the_configuration),
+        images_test(settings_count_when_they_are_taken_over),
         images_test(a_view_shows_all_layers),
         images_test(a_part_of_an_image_is_a_mount_of_its_own),
         images_test(pulls_and_removals_at_once_do_no_harm))
