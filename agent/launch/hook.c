@@ -231,7 +231,13 @@ void hook_drain(struct hook *h)
 
 void hook_expire(struct hook *h)
 {
-        h->timed_out = true;
+        h->timed_out = !h->killed;
+        kill(-h->pid, SIGKILL);
+}
+
+void hook_kill(struct hook *h)
+{
+        h->killed = !h->timed_out;
         kill(-h->pid, SIGKILL);
 }
 
@@ -257,6 +263,8 @@ int hook_finish(struct hook *h, int status, struct wire_hook *ret_run, struct cr
         };
         if (h->timed_out)
                 snprintf(how, sizeof how, "killed at its time limit");
+        else if (h->killed && WIFSIGNALED(status))
+                snprintf(how, sizeof how, "killed with its container");
         else if (WIFSIGNALED(status))
                 snprintf(how, sizeof how, "killed by signal %d", WTERMSIG(status));
         else if (WEXITSTATUS(status) != 0)

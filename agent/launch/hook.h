@@ -24,7 +24,7 @@ struct hook {
         int stderr_fd;                  /* non-blocking; -1: at its end */
         int64_t begun;                  /* CLOCK_MONOTONIC nanoseconds */
         int64_t deadline;               /* the same; 0: none */
-        bool timed_out;
+        bool timed_out, killed;         /* at most one of them */
         bool ignore;                    /* its failure is a warning */
         enum plan_stage stage;
         unsigned index;                 /* within its stage */
@@ -61,6 +61,9 @@ void hook_drain(struct hook *h);
 
 /* SIGKILL to its group, because its time is over. */
 void hook_expire(struct hook *h);
+
+/* SIGKILL to its group, because what it was run for comes to nothing. */
+void hook_kill(struct hook *h);
 
 /*
  * Call once it was reaped with wait status @status.  0, or -1 with an error that says all of it.  *ret_run is filled either

@@ -103,7 +103,7 @@ void hooks_kill(struct hooks *h)
 {
         h->stopped = true;
         if (h->active && h->hook.pid > 0)
-                hook_expire(&h->hook);
+                hook_kill(&h->hook);
 }
 
 int64_t hooks_deadline(const struct hooks *h)

@@ -476,7 +476,7 @@ static int mark_created(struct task *t, void *object, const struct cringle_call 
         int signal = SIGTERM, r;
 
         if (task_cancelled(t))
-                return err_set(err, CRINGLE_E_CANCELLED, "the pod was stopped meanwhile");
+                return err_set(err, CRINGLE_E_CANCELLED, "cancelled");
         if (spec_stop_signal(c->request->config, m->image, &signal, err) < 0)
                 return -1;
 

@@ -23,7 +23,7 @@ static int check_state(struct task *t, void *object, const struct cringle_call *
         Cri__ContainerState state;
 
         if (task_cancelled(t))
-                return err_set(err, CRINGLE_E_CANCELLED, "the container was stopped meanwhile");
+                return err_set(err, CRINGLE_E_CANCELLED, "cancelled");
         pthread_mutex_lock(&c->pods->tasks.lock);
         state = c->status->state;
         c->starting = state == CRI__CONTAINER_STATE__CONTAINER_CREATED;

@@ -405,7 +405,7 @@ static int mark_ready(struct task *t, void *object, const struct cringle_call *c
         struct pods *pods = pod->pods;
 
         if (task_cancelled(t))
-                return err_set(err, CRINGLE_E_CANCELLED, "the pod was stopped meanwhile");
+                return err_set(err, CRINGLE_E_CANCELLED, "cancelled");
 
         pthread_mutex_lock(&pods->tasks.lock);
         pod->status->state = CRI__POD_SANDBOX_STATE__SANDBOX_READY;

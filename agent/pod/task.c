@@ -216,6 +216,10 @@ static void task_run(void *data)
                 }
                 if (r < 0) {
                         err_wrap(&err, "%s", t->at->name);
+                        if (t->cancelled) {     /* whatever the step made of that */
+                                err_wrap(&err, "stopped meanwhile");
+                                err.code = CRINGLE_E_CANCELLED;
+                        }
                         t->left_over = undo_from(t->procedure, t->at, t->object, NULL) < 0;
                         task_end(t, &err);
                         log_set_request(NULL);

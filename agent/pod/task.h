@@ -104,7 +104,8 @@ void task_resume(struct tasks *tasks, struct task *t);
 
 /*
  * End soon what runs or waits in @lane and is less urgent than @urgency: its call is
- * cancelled, a parked one goes on.  A cancelled task still undoes or finishes.  Lock held.
+ * cancelled, a parked one goes on.  A cancelled task still undoes or finishes; one that fails then says that it was
+ * stopped, whatever its step said, with CRINGLE_E_CANCELLED.  Lock held.
  */
 void lane_cancel(struct tasks *tasks, struct lane *lane, int urgency);
 

@@ -487,6 +487,25 @@ static void a_hook_that_hangs_is_killed_with_its_children(void **state)
         world_destroy(*state, id);
 }
 
+/* Not at its time limit, and as a failure that nobody has to look into. */
+static void a_hook_that_is_killed_with_its_container_says_so(void **state)
+{
+        struct world *w = *state;
+        struct cringle_container_state now = { .size = sizeof now };
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        struct cringle_call call = call_within(NULL, SECOND);
+        auto_free char *told = NULL;
+        const char *id;
+
+        free(world_hooks(""));          /* of the tests before */
+        assert_ok(world_create(w, &(struct wish) { .args = "[\"sleep\",\"60\"]", .hooks =
+                "{\"poststart\":[{\"path\":\"/bin/sh\",\"args\":[\"sh\",\"-c\",\"sleep 77\"],\"timeout\":70}]}" }, &id, &err), &err);
+        assert_int_equal(w->ops->start(w->self, &call, "pod", id, &now, &err), -1);
+        world_destroy(w, id);
+        told = world_hooks("poststart 1");
+        assert_contains(told, "poststart 1 137 :: poststart hook 1, /bin/sh: killed with its container\n");
+}
+
 static void a_poststart_hook_that_fails_ends_the_container(void **state)
 {
         struct cringle_err err = CRINGLE_ERR_INIT;
@@ -931,6 +950,7 @@ UNIT_MAIN(
         POD_TEST(what_ran_while_nobody_listened_is_told_later),
         POD_TEST(of_too_many_runs_while_nobody_listens_the_oldest_are_counted),
         POD_TEST(a_hook_that_hangs_is_killed_with_its_children),
+        POD_TEST(a_hook_that_is_killed_with_its_container_says_so),
         POD_TEST(a_poststart_hook_that_fails_ends_the_container),
         POD_TEST(a_terminal_is_one_and_can_be_resized),
         POD_TEST(an_exec_can_have_a_terminal),
