@@ -2,7 +2,8 @@
  * The files a pod's containers share: resolv.conf, hosts, hostname
  *
  * Every value comes from outside and ends up in a line of a file, so none may bring
- * a line of its own.
+ * a line of its own.  Containers may write to them; what bounds that is where they are (sandbox_run.c).  A
+ * termination message is a file of the kubelet's, which mounts it and reads so much of it.
  */
 
 #include <string.h>
@@ -17,7 +18,7 @@
 
 char *pod_file(const struct pod *pod, const char *name, struct cringle_err *err)
 {
-        return str_printf(err, "%s/%s", pod->run_dir, name);
+        return str_printf(err, "%s/files%s%s", pod->run_dir, *name ? "/" : "", name);
 }
 
 static int check_word(const char *what, const char *value, struct cringle_err *err)

@@ -190,7 +190,7 @@ struct task *pods_start_container_task(struct container *c, const struct procedu
 int pod_adopt(struct pod *pod, const struct cringle_call *call, struct cringle_err *err);
 int pod_close_monitor(struct pod *pod, const struct cringle_call *call, struct cringle_err *err);
 int pod_detach_network(struct pod *pod, const struct cringle_call *call, struct cringle_err *err);
-int pod_unmount_shm(struct pod *pod, struct cringle_err *err);
+int pod_unmount_files(struct pod *pod, struct cringle_err *err);
 int pod_remove_dirs(struct pod *pod, struct cringle_err *err);
 
 /* Parts of creating a container, likewise (container_create.c). */
@@ -248,9 +248,9 @@ Cri__ContainerStatus **pod_statuses(const struct pod *pod, size_t *ret_n);
 void exec_ended(struct pods *pods, const struct cringle_executor_event *event);
 void execs_lost(struct pods *pods, const char *pod);    /* the lock is held */
 
-/* files.c: resolv.conf, hosts, hostname of a pod. */
+/* files.c: resolv.conf, hosts, hostname of a pod, and where containers get them and shm from: <run_dir>/files/<name>. */
 int pod_write_files(const struct pod *pod, struct cringle_err *err);
-char *pod_file(const struct pod *pod, const char *name, struct cringle_err *err);       /* <run_dir>/<name> */
+char *pod_file(const struct pod *pod, const char *name, struct cringle_err *err);
 
 /*
  * userns.c.  The checks are of requests: that what is asked for makes sense, and that a container asks for its

@@ -18,6 +18,8 @@
 
 /* Bytes of a pod's /dev/shm, as all runtimes have it. */
 #define SHM_OPTIONS "mode=1777,size=67108864"
+/* And of its files, each of which may come from the node's and be as long as files.c takes. */
+#define FILES_OPTIONS "mode=0700,size=4194304"
 
 static int record(void *object, const char *step, struct cringle_err *err)
 {
@@ -59,29 +61,40 @@ static int remove_dirs(void *object, const struct cringle_call *call, struct cri
         return pod_remove_dirs(object, err);
 }
 
-/* Containers that share the pod's IPC namespace share its /dev/shm; those on the host's have the host's. */
-static int mount_shm(struct task *t, void *object, const struct cringle_call *call, struct cringle_err *err)
+static int mount_memory(const char *name, const char *path, const char *options, struct cringle_err *err)
 {
-        struct pod *pod = object;
-        auto_free char *path = pod_file(pod, "shm", err), *options = NULL;
-        struct cringle_id_map uids = { 0 }, gids = { 0 };
-
-        if (pod_namespaces(pod)->ipc == CRI__NAMESPACE_MODE__NODE)
-                return 0;
-        if (!path || file_make_dirs(path, 0700, err) < 0 ||
-            spec_id_maps(pod->request->config, &uids, &gids, err) < 0)
+        if (file_make_dirs(path, 0700, err) < 0)
                 return -1;
-        options = str_printf(err, SHM_OPTIONS ",uid=%u,gid=%u", uids.outside, gids.outside);
-        if (!options)
-                return -1;
-        if (mount("shm", path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options) < 0)
+        if (mount(name, path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options) < 0)
                 return err_sys(err, "mount %s", path);
         return 0;
 }
 
-int pod_unmount_shm(struct pod *pod, struct cringle_err *err)
+/*
+ * Containers may write to the pod's files (files.c), so these have a file system of their own, which is full one day.
+ * Containers that share the pod's IPC namespace share its /dev/shm, which is mounted in there: both go at once.  A
+ * pod on the host's has the host's /dev/shm, where it may fill as much as the host lets it; its files
+ * are in the directory itself.
+ */
+static int mount_files(struct task *t, void *object, const struct cringle_call *call, struct cringle_err *err)
 {
-        auto_free char *path = pod_file(pod, "shm", err);
+        struct pod *pod = object;
+        auto_free char *files = pod_file(pod, "", err), *shm = pod_file(pod, "shm", err), *options = NULL;
+        struct cringle_id_map uids = { 0 }, gids = { 0 };
+
+        if (!files || !shm || spec_id_maps(pod->request->config, &uids, &gids, err) < 0)
+                return -1;
+        if (pod_namespaces(pod)->ipc == CRI__NAMESPACE_MODE__NODE)
+                return file_make_dirs(files, 0700, err);
+        options = str_printf(err, SHM_OPTIONS ",uid=%u,gid=%u", uids.outside, gids.outside);
+        if (!options || mount_memory("files", files, GUARD(files_bounded) ? FILES_OPTIONS : "mode=0700", err) < 0)
+                return -1;
+        return mount_memory("shm", shm, options, err);
+}
+
+int pod_unmount_files(struct pod *pod, struct cringle_err *err)
+{
+        auto_free char *path = pod_file(pod, "", err);
 
         if (!path)
                 return -1;
@@ -91,9 +104,9 @@ int pod_unmount_shm(struct pod *pod, struct cringle_err *err)
         return 0;
 }
 
-static int unmount_shm(void *object, const struct cringle_call *call, struct cringle_err *err)
+static int unmount_files(void *object, const struct cringle_call *call, struct cringle_err *err)
 {
-        return pod_unmount_shm(object, err);
+        return pod_unmount_files(object, err);
 }
 
 /* The name of the monitor's own cgroup: not the pod's, whose limits and OOM kills must not reach it. */
@@ -425,7 +438,7 @@ static int mark_ready(struct task *t, void *object, const struct cringle_call *c
 static const struct step steps[] = {
         { "reserve name",      keep_record,    drop_record    },
         { "make directories",  make_dirs,      remove_dirs    },
-        { "mount shm",         mount_shm,      unmount_shm    },
+        { "mount files",       mount_files,    unmount_files  },
         { "start monitor",     start_monitor,  close_monitor  },        /* and with it the namespaces */
         { "attach network",    attach_network, detach_network },
         { "write files",       write_files,    NULL           },        /* hosts has the address in it */

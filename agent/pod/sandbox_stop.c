@@ -106,9 +106,9 @@ static int close_monitor(struct task *t, void *object, const struct cringle_call
         return pod_close_monitor(object, call, err);
 }
 
-static int unmount_shm(struct task *t, void *object, const struct cringle_call *call, struct cringle_err *err)
+static int unmount_files(struct task *t, void *object, const struct cringle_call *call, struct cringle_err *err)
 {
-        return pod_unmount_shm(object, err);
+        return pod_unmount_files(object, err);
 }
 
 /* From here on the name is free: the kubelet makes the pod's next sandbox while this one is still listed. */
@@ -192,7 +192,7 @@ static void finish_remove(struct task *t, void *object, const struct cringle_err
         { "run stop hooks",     run_stop_hooks,         NULL },                                 \
         { "detach network",     detach_network,         NULL },         /* while the namespace still exists */ \
         { "close monitor",      close_monitor,          NULL },         /* and with it the namespaces */ \
-        { "unmount shm",        unmount_shm,            NULL },                                 \
+        { "unmount files",      unmount_files,          NULL },                                 \
         { "mark stopped",       mark_stopped,           NULL }
 
 static const struct step stop_steps[] = {

@@ -69,6 +69,15 @@ grandchild_is_not_waited_for() {
         same "$(crictl exec --sync "$web" sh -c 'sleep 54325 & echo done')" done && ((SECONDS - start < 10 * E2E_PATIENCE))
 }
 
+files_are_bounded() {
+        local n
+
+        n=$(crictl exec --sync "$web" sh -c 'for f in hosts resolv.conf hostname; do
+                dd if=/dev/zero of=/etc/$f bs=1M count=16 2>/dev/null; done
+                stat -c %s /etc/hosts /etc/resolv.conf /etc/hostname' | awk '{ n += $1 } END { print n }')
+        ((n > 1048576 && n <= 4194304))
+}
+
 # status URL: what an upgrade request to it is answered.
 status() {
         curl -s -o /dev/null -w '%{http_code} %{redirect_url}' --max-time 5 -H 'Connection: Upgrade' \
@@ -137,6 +146,8 @@ check "a user out of range is refused" refuses 'out of range' \
         container_create web far true '.linux.security_context.run_as_user = {value: 4294967296}'
 check "a working directory that is a file descriptor is refused" refuses 'leads out' \
         container_create web cwd true '.working_dir = "/proc/self/fd/7"'
+# Written to in a container, /etc/hosts and its like are full before the node's memory is.
+check "/etc/hosts of a pod takes no more than a few MiB" files_are_bounded
 check "the same agent runs on" kill -0 "$AGENT_PID"
 check "the pod goes" pod_remove web
 e2e_end

@@ -181,7 +181,7 @@ static void shm_is_mounted_and_goes_with_the_pod(void **state)
         pod_ask(&a, "web");
         a.spaces.ipc = CRI__NAMESPACE_MODE__POD;
         assert_code(0, ask_run(f, &a, pod));
-        shm = str_printf(NULL, "%s/pods/%s/shm", f->config.state, pod);
+        shm = str_printf(NULL, "%s/pods/%s/files/shm", f->config.state, pod);
         assert_int_equal(umount2(shm, MNT_EXPIRE), -1);
         assert_true(file_exists(shm));
         assert_ok(file_read("/proc/thread-self/mounts", 1 << 20, &mounts, &flow_err), &flow_err);
@@ -190,6 +190,35 @@ static void shm_is_mounted_and_goes_with_the_pod(void **state)
         buf_clear(&mounts);
         assert_ok(file_read("/proc/thread-self/mounts", 1 << 20, &mounts, &flow_err), &flow_err);
         assert_null(strstr(mounts.data, shm));
+        assert_code(0, ask_remove_pod(f, pod));
+        assert_nothing_left(f);
+}
+
+/* What a container may write to, written to as it would. */
+static void files_of_a_pod_are_full_one_day(void **state)
+{
+        static const char *const names[] = { "hosts", "resolv.conf", "hostname" };
+        static char many[1 << 20];
+        struct flow *f = *state;
+        struct pod_ask a;
+        id_text pod;
+
+        if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+                skip();
+        assert_ok(flow_start(f, NULL, &flow_err), &flow_err);
+        pod_ask(&a, "web");
+        a.spaces.ipc = CRI__NAMESPACE_MODE__POD;
+        assert_code(0, ask_run(f, &a, pod));
+        for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+                auto_free char *path = str_printf(NULL, "%s/pods/%s/files/%s", f->config.state, pod, names[i]);
+                auto_fd int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
+                int n = 0;
+
+                assert_true(fd >= 0);
+                while (n < 32 && write(fd, many, sizeof many) == (ssize_t) sizeof many)
+                        n++;
+                assert_in_range(n, i == 0 ? 2 : 0, 4);
+        }
         assert_code(0, ask_remove_pod(f, pod));
         assert_nothing_left(f);
 }
@@ -1292,4 +1321,5 @@ UNIT_MAIN(
         FLOW_TEST(a_process_that_dies_while_its_container_is_made_makes_none),
         FLOW_TEST(labels_and_annotations_come_back_byte_for_byte),
         FLOW_TEST(nobody_sees_a_pod_before_it_is_ready),
-        cmocka_unit_test_setup_teardown(shm_is_mounted_and_goes_with_the_pod, flow_setup_stopped, flow_teardown))
+        cmocka_unit_test_setup_teardown(shm_is_mounted_and_goes_with_the_pod, flow_setup_stopped, flow_teardown),
+        cmocka_unit_test_setup_teardown(files_of_a_pod_are_full_one_day, flow_setup_stopped, flow_teardown))
