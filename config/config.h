@@ -163,6 +163,7 @@ struct config {
                 char *tls_cert, *tls_key;       /* PEM files; NULL: plain HTTP */
                 int64_t idle_timeout;   /* nanoseconds: 4h */
                 int64_t creation_timeout;       /* 30s */
+                int64_t token_timeout;          /* 1m */
                 uint32_t uid, gid;      /* of cringle-stream: 65534 */
         } streaming;
 

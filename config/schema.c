@@ -261,6 +261,8 @@ static const struct key streaming[] = {
           .max = 1000 * HOUR, .help = "A session that moves no byte for so long is ended." },
         { "creation_timeout", KEY_DURATION, AT(streaming.creation_timeout), .fallback = "30s", .min = SECOND,
           .max = HOUR, .help = "A client must have asked and opened its streams by then." },
+        { "token_timeout", KEY_DURATION, AT(streaming.token_timeout), .fallback = "1m", .min = SECOND,
+          .max = 60 * SECOND, .help = "So long the URL of a request is good, to which its client comes once." },
         { "uid", KEY_ID, AT(streaming.uid), .fallback = "65534", .min = 1, .max = INT64_C(4294967294),
           .help = "The user that serves streams." },
         { "gid", KEY_ID, AT(streaming.gid), .fallback = "65534", .min = 1, .max = INT64_C(4294967294),

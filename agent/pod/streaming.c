@@ -26,6 +26,7 @@
 #include "agent/base/child.h"
 #include "agent/base/clock.h"
 #include "agent/base/dial.h"
+#include "agent/base/guard.h"
 #include "agent/base/helper.h"
 #include "agent/base/log.h"
 #include "agent/base/sock.h"
@@ -34,7 +35,6 @@
 #include "agent/wire/stream.h"
 
 #define TOKENS_MAX 1000
-#define TOKEN_LIFE (60 * NSEC_PER_SEC)
 #define START_LIMIT (60 * NSEC_PER_SEC)
 #define DIAL_LIMIT (10 * NSEC_PER_SEC)
 #define CHECK_LIMIT (10 * NSEC_PER_SEC)
@@ -70,7 +70,7 @@ struct streaming {
         struct pods *pods;
         char *program, *address, *certificate, *key;
         struct seen seen[2];            /* of these two */
-        int64_t port, idle, creation;
+        int64_t port, idle, creation, token_life;
         uint32_t uid, gid;
         int listener;                   /* -1: the port could not be had */
         bool ready;                     /* it has said so */
@@ -127,7 +127,8 @@ int streaming_new(struct pods *pods, const struct config *config, struct streami
                 return err_oom(err);
         *s = (struct streaming) {
                 .pods = pods, .port = config->streaming.port, .idle = config->streaming.idle_timeout,
-                .creation = config->streaming.creation_timeout, .uid = config->streaming.uid,
+                .creation = config->streaming.creation_timeout,
+                .token_life = config->streaming.token_timeout, .uid = config->streaming.uid,
                 .gid = config->streaming.gid, .listener = -1, .helper = HELPER_INIT,
         };
         /* A configuration put together by hand may leave them out. */
@@ -415,11 +416,11 @@ static struct session *claim(struct streaming *s, const char *token, uint32_t ki
         for (struct session *x = s->sessions; x; x = x->next) {
                 unsigned char differ = 0;
 
-                if (x->client)
+                if (GUARD(token_once) && x->client)
                         continue;
                 for (size_t i = 0; i < STREAM_TOKEN_LEN; i++)
                         differ |= (unsigned char) (x->token[i] ^ token[i]);
-                if (!differ && x->kind == kind && x->expires > now)
+                if (!differ && (!GUARD(token_kind) || x->kind == kind) && (!GUARD(token_expiry) || x->expires > now))
                         found = x;
         }
         return found;
@@ -708,7 +709,7 @@ static int issue(struct streaming *s, struct session *x, char **ret_url, struct 
                 return err_set(err, CRINGLE_E_EXHAUSTED, "%d streaming requests wait for their clients", TOKENS_MAX);
         }
         token_make(x->token);
-        x->expires = clock_monotonic() + TOKEN_LIFE;
+        x->expires = clock_monotonic() + s->token_life;
         url = ensure(s, err) == 0 ? str_printf(err, "%s/%s/%s", s->url, names[x->kind], x->token) : NULL;
         if (!url) {
                 session_free(x);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "agent/base/clock.h"
+#include "agent/base/guard.h"
 #include "agent/base/log.h"
 #include "agent/base/str.h"
 #include "agent/stream/stream.h"
@@ -289,7 +290,8 @@ static void refuse(struct client *c, const char *status, const char *headers, co
                          status, headers, strlen(text) + 1, text);
 
         transport_write(&c->transport, head, (size_t) n);
-        client_finish(c);
+        if (GUARD(refusal_ends))
+                client_finish(c);
 }
 
 /* The version both know, the client's preference first; 0: none. */
