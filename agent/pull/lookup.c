@@ -31,6 +31,12 @@
 #define MEMORY_MAX (64 << 20)
 #define NOBODY 65534
 
+/* Bytes of a file that are read; a larger one is refused. */
+static size_t file_max(void)
+{
+        return GUARD(passwd_size) ? FILE_MAX : INT32_MAX;
+}
+
 /*
  * The file @path for reading, or -1 in *ret_fd when there is none.  It is looked at
  * before it is opened: opening a device or a FIFO is doing something already.
@@ -52,7 +58,7 @@ static int open_file(const char *path, int *ret_fd, struct cringle_err *err)
                 return err_sys(err, "stat %s", path);
         if (GUARD(passwd_regular) && !S_ISREG(st.st_mode))
                 return err_set(err, CRINGLE_E_INVALID, "the image's %s is not a regular file", path);
-        if (st.st_size > FILE_MAX)
+        if ((uint64_t) st.st_size > file_max())
                 return err_set(err, CRINGLE_E_INVALID, "the image's %s is larger than %d bytes", path, FILE_MAX);
 
         path_of_fd(at, by_fd);
@@ -141,9 +147,9 @@ static int find(const char *who, int passwd_fd, int group_fd, struct oci_user **
         auto_buf passwd = BUF_INIT, group = BUF_INIT;
 
         /* They may have grown since they were looked at. */
-        if (passwd_fd >= 0 && file_read_fd(passwd_fd, FILE_MAX, &passwd, err) < 0)
+        if (passwd_fd >= 0 && file_read_fd(passwd_fd, file_max(), &passwd, err) < 0)
                 return err_wrap(err, "the image's etc/passwd");
-        if (group_fd >= 0 && file_read_fd(group_fd, FILE_MAX, &group, err) < 0)
+        if (group_fd >= 0 && file_read_fd(group_fd, file_max(), &group, err) < 0)
                 return err_wrap(err, "the image's etc/group");
         return users_resolve(who, passwd.data, passwd.len, group.data, group.len, ret, err);
 }

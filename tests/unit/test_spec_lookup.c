@@ -5,6 +5,7 @@
  */
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -106,7 +107,6 @@ static void refused(struct image *i, const char *because)
 static void what_is_no_file_is_refused_and_not_waited_for(void **state)
 {
         struct image *i = *state;
-        int fd;
 
         assert_int_equal(mkfifoat(i->fd, "etc/passwd", 0644), 0);
         refused(i, "not a regular file");
@@ -118,11 +118,44 @@ static void what_is_no_file_is_refused_and_not_waited_for(void **state)
         refused(i, "not a regular file");
         assert_int_equal(symlinkat("passwd", i->fd, "etc/passwd"), 0);
         refused(i, "etc/passwd");
+}
 
-        fd = openat(i->fd, "etc/passwd", O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+/* passwd, made of @text again and again. */
+static void put_many(struct image *i, const char *text, size_t n, int times)
+{
+        int fd = openat(i->fd, "etc/passwd", O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+
+        assert_true(fd >= 0);
+        for (int k = 0; k < times; k++)
+                assert_int_equal(file_write_fd(fd, text, n, unit_err()), 0);
+        close(fd);
+}
+
+/* Sparse, of ten million lines, of one line: none is read, as what the processes of the look-ups took tells. */
+static void what_is_endless_is_refused_before_it_is_read(void **state)
+{
+        static const char line[] = "x:x:1:1::/:\n";
+        enum { AT_ONCE = 10000 };
+        struct image *i = *state;
+        auto_free char *lines = malloc(AT_ONCE * (sizeof line - 1)), *one = calloc(1, 1 << 20);
+        struct rusage before, after;
+        int fd = openat(i->fd, "etc/passwd", O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+
         assert_int_equal(ftruncate(fd, INT64_C(2) << 30), 0);
         close(fd);
+        getrusage(RUSAGE_CHILDREN, &before);
         refused(i, "larger than");
+
+        for (int k = 0; k < AT_ONCE; k++)
+                memcpy(lines + (size_t) k * (sizeof line - 1), line, sizeof line - 1);
+        put_many(i, lines, AT_ONCE * (sizeof line - 1), 1000);
+        refused(i, "larger than");
+
+        memset(one, 'x', 1 << 20);
+        put_many(i, one, 1 << 20, 100);
+        refused(i, "larger than");
+        getrusage(RUSAGE_CHILDREN, &after);
+        assert_true(after.ru_maxrss - before.ru_maxrss < 16 << 10);     /* KiB */
 }
 
 static void links_lead_nowhere_outside(void **state)
@@ -165,6 +198,7 @@ int main(int argc, char **argv)
                 cmocka_unit_test_setup_teardown(a_user_is_found_with_home_and_groups, setup, teardown),
                 cmocka_unit_test_setup_teardown(an_image_without_files_knows_numbers, setup, teardown),
                 cmocka_unit_test_setup_teardown(what_is_no_file_is_refused_and_not_waited_for, setup, teardown),
+                cmocka_unit_test_setup_teardown(what_is_endless_is_refused_before_it_is_read, setup, teardown),
                 cmocka_unit_test_setup_teardown(links_lead_nowhere_outside, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_file_as_large_as_allowed_is_read, setup, teardown),
         };

@@ -261,6 +261,53 @@ static void other_versions_and_huge_control_frames_are_refused(void **state)
         assert_int_equal(spdy_feed(seen->spdy, "\x80\x03\0\x04\0\xff\xff\xff", 8, NULL), -1);
 }
 
+/* A block of @n headers, and of @pad bytes more in a value; comes to what feeding it comes to. */
+static int feed_headers(struct seen *seen, uint32_t n, size_t pad)
+{
+        auto_buf b = BUF_INIT, block = BUF_INIT;
+        auto_free char *value = calloc(1, pad + 1);
+        z_stream z;
+
+        memset(value, 'v', pad);
+        put_u32(&block, n);
+        for (uint32_t i = 0; i < n; i++) {
+                put_text(&block, "a");
+                put_text(&block, i == 0 ? value : "b");
+        }
+        packer(&z);
+        put_syn(&b, &z, 1, &block);
+        deflateEnd(&z);
+        spdy_free(seen->spdy);
+        assert_int_equal(spdy_new(&events, seen, &seen->spdy, NULL), 0);
+        return spdy_feed(seen->spdy, b.data, b.len, NULL);
+}
+
+static void each_limit_holds_to_the_last_one(void **state)
+{
+        const size_t rest = 4 + 4 + 1 + 4;      /* of a block with one header of one letter: all but its value */
+        struct seen *seen = *state;
+
+        assert_int_equal(feed_headers(seen, SPDY_HEADERS_MAX - 1, 1), 0);
+        assert_int_equal(feed_headers(seen, SPDY_HEADERS_MAX, 1), 0);
+        assert_int_equal(feed_headers(seen, SPDY_HEADERS_MAX + 1, 1), -1);
+
+        assert_int_equal(feed_headers(seen, 1, SPDY_HEADERS_SIZE - rest - 1), 0);
+        assert_int_equal(feed_headers(seen, 1, SPDY_HEADERS_SIZE - rest), 0);
+        assert_int_equal(feed_headers(seen, 1, SPDY_HEADERS_SIZE - rest + 1), -1);
+
+        for (int more = -1; more <= 1; more++) {        /* SETTINGS, which nobody asks for */
+                auto_buf b = BUF_INIT;
+
+                put_control(&b, 4, (uint32_t) (SPDY_CONTROL_MAX + more));
+                assert_int_equal(buf_reserve(&b, SPDY_CONTROL_MAX + 1, NULL), 0);
+                memset(b.data + b.len, 0xff, SPDY_CONTROL_MAX + 1);
+                b.len += (size_t) (SPDY_CONTROL_MAX + more);
+                spdy_free(seen->spdy);
+                assert_int_equal(spdy_new(&events, seen, &seen->spdy, NULL), 0);
+                assert_int_equal(spdy_feed(seen->spdy, b.data, b.len, NULL), more > 0 ? -1 : 0);
+        }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 UNIT_MAIN(
@@ -272,4 +319,5 @@ UNIT_MAIN(
         TEST(more_headers_than_anybody_needs_are_refused),
         TEST(streams_out_of_order_are_refused),
         TEST(garbage_is_refused),
-        TEST(other_versions_and_huge_control_frames_are_refused))
+        TEST(other_versions_and_huge_control_frames_are_refused),
+        TEST(each_limit_holds_to_the_last_one))

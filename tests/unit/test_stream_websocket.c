@@ -277,6 +277,39 @@ static void fragments_are_counted_together(void **state)
         refused(state, &b, 1009);
 }
 
+static void each_limit_holds_to_the_last_one(void **state)
+{
+        /* Of a whole message, and of the rest of one of which a byte was there: by their heads, which decide. */
+        for (int first = 0; first < 2; first++)
+                for (int more = -1; more <= 1; more++) {
+                        const uint64_t size = (uint64_t) (WEBSOCKET_MESSAGE_MAX - first + more);
+                        struct seen *seen = *state;
+                        auto_buf b = BUF_INIT;
+
+                        if (first)
+                                put(&b, 0x02, "x", 1);
+                        put_head(&b, first ? 0x80 : 0x82, 0xff, size, 8);
+                        buf_add_str(&b, "mask", NULL);
+                        renew(seen);
+                        if (more > 0)
+                                assert_refused(seen, &b, 1009);
+                        else
+                                assert_int_equal(feed(seen, &b), 0);
+                }
+        for (size_t n = 124; n <= 126; n++) {
+                const char bytes[126] = { 0 };
+                struct seen *seen = *state;
+                auto_buf b = BUF_INIT;
+
+                put(&b, 0x89, bytes, n);
+                renew(seen);
+                if (n > 125)
+                        assert_refused(seen, &b, 1002);
+                else
+                        assert_int_equal(feed(seen, &b), 0);
+        }
+}
+
 static void fragments_stand_in_order(void **state)
 {
         auto_buf none = BUF_INIT, two = BUF_INIT;
@@ -480,6 +513,7 @@ UNIT_MAIN(
         T(control_frames_are_short_and_whole),
         T(lengths_are_taken_as_they_must_be_written),
         T(fragments_are_counted_together),
+        T(each_limit_holds_to_the_last_one),
         T(fragments_stand_in_order),
         T(a_text_is_utf8),
         T(closing_is_answered_with_its_code),
