@@ -25,17 +25,17 @@
 static const struct command {
         const char *name;
         command_fn run;
-        bool wants_image, wants_program;
+        bool wants_image, takes_program, wants_program;
         const char *help;
 } commands[] = {
-        { "life", load_life, true, false, "run N pods from their first call to their last" },
-        { "exec", load_exec, true, false, "run `true` N times in one container" },
-        { "pods", load_pods, true, false, "run N pods and leave them; prints ids on stderr" },
-        { "clean", load_clean, false, false, "remove all pods that this program left" },
-        { "list", load_list, false, false, "ask for lists, status and statistics N times" },
-        { "pull", load_pull, true, false, "remove the image and pull it, N times" },
-        { "cold", load_cold, false, true, "start PROGRAM N times, until it answers on the socket" },
-        { "memory", load_memory, false, false, "memory of the processes in the cgroups of --account" },
+        { "life", load_life, true, false, false, "run N pods from their first call to their last" },
+        { "exec", load_exec, true, true, false, "run PROGRAM, else `true`, N times in one container" },
+        { "pods", load_pods, true, false, false, "run N pods and leave them; prints ids on stderr" },
+        { "clean", load_clean, false, false, false, "remove all pods that this program left" },
+        { "list", load_list, false, false, false, "ask for lists, status and statistics N times" },
+        { "pull", load_pull, true, false, false, "remove the image and pull it, N times" },
+        { "cold", load_cold, false, true, true, "start PROGRAM N times, until it answers on the socket" },
+        { "memory", load_memory, false, false, false, "memory of the processes in the cgroups of --account" },
         { 0 },
 };
 
@@ -52,6 +52,7 @@ static void print_help(FILE *out)
                 "  --cgroup-parent PATH  of the pods\n"
                 "  --cdi-device NAME     that the containers ask for; repeated for more\n"
                 "  --log-dir DIRECTORY   give containers a log below it\n"
+                "  --timeout SECONDS     of an exec (60)\n"
                 "  --account DIRECTORY   a cgroup of the runtime or of its pods; repeated for more\n"
                 "  --json                one line of JSON instead of a table\n");
 }
@@ -154,7 +155,7 @@ static int parse_network(const char *text, bool *ret_host, struct cringle_err *e
         return 0;
 }
 
-enum { IMAGE = 256, NETWORK, CGROUP_PARENT, CDI_DEVICE, LOG_DIR, ACCOUNT, SOCKET, JSON, HELP };
+enum { IMAGE = 256, NETWORK, CGROUP_PARENT, CDI_DEVICE, LOG_DIR, TIMEOUT, ACCOUNT, SOCKET, JSON, HELP };
 
 static int take_option(struct load *l, int option, bool *json, struct cringle_err *err)
 {
@@ -176,6 +177,8 @@ static int take_option(struct load *l, int option, bool *json, struct cringle_er
         case LOG_DIR:
                 l->spec.log_dir = optarg;
                 return 0;
+        case TIMEOUT:
+                return parse_count(optarg, 3600, &l->timeout, err);
         case ACCOUNT:
                 return strv_add(&l->account, optarg, err);
         case SOCKET:
@@ -205,7 +208,7 @@ static int check_use(const struct load *l, const struct command *c, struct cring
                 return err_set(err, CRINGLE_E_INVALID, "%s: say --socket", c->name);
         if (c->wants_image && !l->spec.image)
                 return err_set(err, CRINGLE_E_INVALID, "%s: say --image", c->name);
-        if (c->wants_program != (l->program && l->program[0]))
+        if (l->program[0] ? !c->takes_program : c->wants_program)
                 return err_set(err, CRINGLE_E_INVALID, "%s: %s", c->name,
                                c->wants_program ? "say -- PROGRAM" : "takes no more words");
         return 0;
@@ -219,13 +222,14 @@ int main(int argc, char **argv)
                 { "cgroup-parent", required_argument, NULL, CGROUP_PARENT },
                 { "cdi-device", required_argument, NULL, CDI_DEVICE },
                 { "log-dir", required_argument, NULL, LOG_DIR },
+                { "timeout", required_argument, NULL, TIMEOUT },
                 { "account", required_argument, NULL, ACCOUNT },
                 { "socket", required_argument, NULL, SOCKET },
                 { "json", no_argument, NULL, JSON },
                 { "help", no_argument, NULL, HELP },
                 { 0 },
         };
-        struct load l = { .spec.host_network = true, .n = 1, .parallel = 1 };
+        struct load l = { .spec.host_network = true, .n = 1, .parallel = 1, .timeout = 60 };
         struct cringle_err err = CRINGLE_ERR_INIT;
         const struct command *command;
         auto_report report = { 0 };

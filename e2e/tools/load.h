@@ -13,9 +13,10 @@ struct load {
         struct pod_spec spec;
         size_t n;                       /* how often, how many */
         size_t parallel;
+        size_t timeout;                 /* of an exec, in seconds */
         char **account;                 /* cgroups whose CPU time and memory count */
         char **devices;                 /* CDI devices that containers ask for */
-        char **program;                 /* to start; ended by NULL */
+        char **program;                 /* to start, or of an exec; ended by NULL */
 };
 
 /* Fills @r; 0, or -1 and @err. */

@@ -151,32 +151,34 @@ int load_clean(struct load *l, struct report *r, struct cringle_err *err)
 }
 
 struct execs {
+        const struct load *load;
         const char *container;
         int64_t *times;
 };
 
 static int exec_once(struct rpc_client *client, size_t index, void *data, struct cringle_err *err)
 {
-        static const char *const command[] = { "true" };
+        static const char *const nothing[] = { "true", NULL };
         struct execs *e = data;
+        char **command = *e->load->program ? e->load->program : (char **) nothing;
         Cri__ExecSyncRequest request = CRI__EXEC_SYNC_REQUEST__INIT;
         auto_reply(Cri__ExecSyncResponse) reply = NULL;
 
         request.container_id = (char *) e->container;
-        request.cmd = (char **) command;
-        request.n_cmd = 1;
-        request.timeout = 60;
+        request.cmd = command;
+        request.n_cmd = strv_count((const char *const *) command);
+        request.timeout = (int64_t) e->load->timeout;
         if (cri_runtime(client, "ExecSync", &request, &reply, &e->times[index], err) < 0)
                 return -1;
         if (reply->exit_code)
-                return err_set(err, CRINGLE_E_INTERNAL, "true ended with status %d", reply->exit_code);
+                return err_set(err, CRINGLE_E_INTERNAL, "%s ended with status %d", *command, reply->exit_code);
         return 0;
 }
 
 static int exec_all(struct load *l, const char *container, struct report *r, struct cringle_err *err)
 {
         auto_free int64_t *times = calloc(l->n, sizeof *times);
-        struct execs e = { .container = container, .times = times };
+        struct execs e = { .load = l, .container = container, .times = times };
         struct meter meter;
         struct samples *s;
 
