@@ -24,6 +24,7 @@
 #include "agent/base/err.h"
 #include "agent/base/file.h"
 #include "agent/base/log.h"
+#include "agent/base/notify.h"
 #include "agent/base/sock.h"
 #include "agent/base/str.h"
 #include "agent/cri/service.h"
@@ -152,7 +153,27 @@ static void on_term(uv_signal_t *s, int number)
 {
         struct agent *a = s->data;
 
+        notify_say("STOPPING=1");
         rpc_server_shutdown(a->server, SHUTDOWN_GRACE, leave, a);
+}
+
+/* From the loop, so that one that is stuck is noticed. */
+static void tell_alive(void *data)
+{
+        struct agent *a = data;
+
+        notify_say("WATCHDOG=1");
+        loop_after(a->loop, notify_watchdog() / 3, tell_alive, a);
+}
+
+static void tell_ready(void *data)
+{
+        struct agent *a = data;
+        auto_free char *text = str_printf(NULL, "READY=1\nSTATUS=serves on %s", a->config->socket);
+
+        notify_say(text ? text : "READY=1");
+        if (notify_watchdog())
+                tell_alive(a);
 }
 
 static int watch_signals(struct agent *a, struct cringle_err *err)
@@ -414,6 +435,7 @@ int main(int argc, char **argv)
         }
 
         umask(0022);
+        notify_take();
         mallopt(M_ARENA_MAX, 2);        /* threads mostly wait; an arena for each keeps what one burst took */
         if (start(&agent, &err) < 0) {
                 log_error("%s", err.text);
@@ -423,6 +445,7 @@ int main(int argc, char **argv)
                 log_set_level(LOG_DEBUG);
         log_info("cringled %s serves on %s after %.1f ms", CRINGLE_VERSION, agent.config->socket,
                  (double) (clock_monotonic() - began) / NSEC_PER_MSEC);
+        loop_post(agent.loop, tell_ready, &agent);
         loop_run(agent.loop);
         return EXIT_SUCCESS;
 }
