@@ -125,13 +125,15 @@ size_t str_distance(const char *a, const char *b, size_t limit)
         size_t row[65];
         size_t n = strlen(a), m = strlen(b);
 
+        if ((n > m ? n - m : m - n) > limit)    /* no path is shorter */
+                return limit + 1;
         if (n >= 64 || m >= 64)
                 return strcmp(a, b) == 0 ? 0 : limit + 1;
 
         for (size_t j = 0; j <= m; j++)
                 row[j] = j;
         for (size_t i = 1; i <= n; i++) {
-                size_t diagonal = row[0];
+                size_t diagonal = row[0], least = i;
 
                 row[0] = i;
                 for (size_t j = 1; j <= m; j++) {
@@ -140,7 +142,10 @@ size_t str_distance(const char *a, const char *b, size_t limit)
 
                         diagonal = row[j];
                         row[j] = change < best ? change : best;
+                        least = row[j] < least ? row[j] : least;
                 }
+                if (least > limit)              /* every path leads through this row */
+                        return limit + 1;
         }
 
         return row[m] > limit ? limit + 1 : row[m];

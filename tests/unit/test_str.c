@@ -39,6 +39,11 @@ static void near_words_are_near(void **state)
         assert_int_equal(str_distance("mirror", "miror", 3), 1);
         assert_int_equal(str_distance("abc", "abc", 3), 0);
         assert_int_equal(str_distance("abc", "xyzzy", 3), 4);
+        assert_int_equal(str_distance("abc", "xyzzy", 9), 5);
+        assert_int_equal(str_distance("abc", "abcdef", 2), 3);
+        assert_int_equal(str_distance("abc", "abcdef", 3), 3);
+        assert_int_equal(str_distance("xxxabc", "abcxxx", 5), 6);
+        assert_int_equal(str_distance("", "", 0), 0);
 }
 
 static void what_is_no_utf8_becomes_question_marks(void **state)
