@@ -1,8 +1,8 @@
 /*
  * Loading the configuration: files, merge, checks; see config.h.
  *
- * Every file is decoded on its own first, so that a mistake shows even where a
- * later file hides it; then the merged tree is.
+ * Of several files each is decoded on its own first, so that a mistake shows even
+ * where a later one hides it; then the merged tree is.
  */
 
 #include <dirent.h>
@@ -234,7 +234,7 @@ static int load(const char *file, const char *dir, struct layers *l, struct conf
 {
         if (read_layers(file, dir, l, err) < 0)
                 return -1;
-        for (size_t i = 0; i < l->n_docs; i++)
+        for (size_t i = 0; l->n_docs > 1 && i < l->n_docs; i++)
                 if (decode_alone(l->docs[i], complaints, err) < 0)
                         return -1;
         if (yaml_complaints_end(complaints, err) < 0)

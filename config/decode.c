@@ -411,17 +411,21 @@ static int decode_value(const struct value *v, void *base, struct cringle_err *e
         }
 }
 
-/* The fallback goes the same way as a value, so a bad one shows at once. */
+/* The fallback goes the same way as a value, so a bad one shows at once; but for a word, no parser is set up. */
 static int decode_fallback(struct value v, void *base, struct cringle_err *err)
 {
+        const char *text = v.key->fallback;
+        struct yaml_node word = { .kind = YAML_SCALAR, .text = (char *) text, .file = "default", .line = 1, .column = 1 };
         auto_of(yaml_doc) doc = NULL;
 
-        if (!v.key->fallback)
+        if (!text)
                 return 0;
-        if (yaml_parse(v.key->fallback, strlen(v.key->fallback), "default", &doc, err) < 0)
-                return -1;
-
-        v.node = doc->root;
+        v.node = &word;
+        if (!yaml_is_plain(text)) {
+                if (yaml_parse(text, strlen(text), "default", &doc, err) < 0)
+                        return -1;
+                v.node = doc->root;
+        }
         return v.node ? decode_value(&v, base, err) : 0;
 }
 

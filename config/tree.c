@@ -392,8 +392,7 @@ int yaml_complaints_end(const struct yaml_complaints *c, struct cringle_err *err
         return err_set(err, CRINGLE_E_INVALID, "%.*s (and %zu more)", n, c->text.data, c->count - 1);
 }
 
-/* True when the plain form reads back as the same string, and as nothing but a string. */
-static bool is_plain(const char *text)
+bool yaml_is_plain(const char *text)
 {
         static const char safe[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_/.@+-";
 
@@ -408,7 +407,7 @@ static bool is_plain(const char *text)
 
 int yaml_write(const char *text, struct buf *ret, struct cringle_err *err)
 {
-        if (is_plain(text))
+        if (yaml_is_plain(text))
                 return buf_add_str(ret, text, err);
 
         if (buf_add(ret, "\"", 1, err) < 0)

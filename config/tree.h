@@ -96,5 +96,8 @@ void yaml_complain_key(struct yaml_complaints *c, const struct yaml_node *node, 
 /* 0 when there is none; otherwise the first one, and how many more there are. */
 int yaml_complaints_end(const struct yaml_complaints *c, struct cringle_err *err);
 
+/* True when @text, written plainly, reads back as that very string, and as nothing but a string. */
+bool yaml_is_plain(const char *text);
+
 /* Append @text as a YAML scalar that reads back as that very string. */
 int yaml_write(const char *text, struct buf *ret, struct cringle_err *err);
