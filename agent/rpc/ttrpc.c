@@ -548,7 +548,7 @@ int ttrpc_new(int fd, const struct ttrpc_ops *ops, void *data, struct ttrpc **re
                 pthread_cond_destroy(&t->wake);
                 pthread_mutex_destroy(&t->lock);
                 pthread_mutex_destroy(&t->writing);
-        pthread_mutex_destroy(&t->calling);
+                pthread_mutex_destroy(&t->calling);
                 free(t);
                 return err_sysno(err, r, "make a thread");
         }
@@ -583,6 +583,7 @@ struct ttrpc *ttrpc_free(struct ttrpc *t)
         pthread_cond_destroy(&t->wake);
         pthread_mutex_destroy(&t->lock);
         pthread_mutex_destroy(&t->writing);
+        pthread_mutex_destroy(&t->calling);
         free(t);
         return NULL;
 }
