@@ -50,15 +50,9 @@ int plain_new(int fd, const struct plain_limits *limits, struct plain **ret, str
         p->between = true;
         p->in = malloc(IN_SIZE);
         p->at = p->in;
-        p->out = malloc(OUT_SIZE);
-        p->zstd = ZSTD_createDStream();
         p->hash = EVP_MD_CTX_new();
-        if (!p->in || !p->out || !p->zstd || !p->hash)
+        if (!p->in || !p->hash)
                 return err_oom(err);
-        if (gunzip_new(&p->gunzip, err) < 0)
-                return -1;
-        if (ZSTD_isError(ZSTD_DCtx_setParameter(p->zstd, ZSTD_d_windowLogMax, ZSTD_WINDOW_LOG_MAX)))
-                return err_set(err, CRINGLE_E_INTERNAL, "zstd: limit the window");
         if (EVP_DigestInit_ex(p->hash, EVP_sha256(), NULL) != 1)
                 return err_set(err, CRINGLE_E_INTERNAL, "start SHA-256");
 
@@ -103,6 +97,25 @@ static int fill(struct plain *p, size_t want, struct cringle_err *err)
         return 0;
 }
 
+/* What the kind of the blob needs. */
+static int get_ready(struct plain *p, struct cringle_err *err)
+{
+        if (p->kind == PLAIN)
+                return 0;
+        p->out = malloc(OUT_SIZE);
+        if (!p->out)
+                return err_oom(err);
+        if (p->kind == GZIP)
+                return gunzip_new(&p->gunzip, err);
+
+        p->zstd = ZSTD_createDStream();
+        if (!p->zstd)
+                return err_oom(err);
+        if (ZSTD_isError(ZSTD_DCtx_setParameter(p->zstd, ZSTD_d_windowLogMax, ZSTD_WINDOW_LOG_MAX)))
+                return err_set(err, CRINGLE_E_INTERNAL, "zstd: limit the window");
+        return 0;
+}
+
 static int look_at_magic(struct plain *p, struct cringle_err *err)
 {
         if (fill(p, 4, err) < 0)
@@ -118,7 +131,7 @@ static int look_at_magic(struct plain *p, struct cringle_err *err)
                 return err_set(err, CRINGLE_E_INVALID, "layers compressed by bzip2 or xz are not supported");
         else
                 p->kind = PLAIN;
-        return 0;
+        return get_ready(p, err);
 }
 
 static int run_gunzip(struct plain *p, size_t *made, struct cringle_err *err)

@@ -569,27 +569,35 @@ static int pax_records(struct tar *t, struct buf *b,
 
 /* --- headers ----------------------------------------------------------- */
 
+/* The sum of @n bytes; *@large counts those that are negative when they are taken with a sign. */
+static unsigned sum_of(const uint8_t *p, size_t n, unsigned *large)
+{
+        unsigned sum = 0;
+
+        for (const uint8_t *end = p + n; p < end; p++) {
+                sum += *p;
+                *large += *p >> 7;
+        }
+        return sum;
+}
+
+/* The checksum itself counts as blanks.  Old writers took the bytes with a sign. */
 static int check_checksum(const uint8_t *block, struct cringle_err *err)
 {
-        int64_t stated, with_sign = 0, without = 0;
+        const uint8_t *behind = block + F_CHECKSUM.at + F_CHECKSUM.size;
+        unsigned large = 0;
+        int64_t stated, sum;
 
-        for (size_t i = 0; i < BLOCK; i++) {
-                uint8_t byte = i >= F_CHECKSUM.at && i < F_CHECKSUM.at + F_CHECKSUM.size ? ' ' : block[i];
-
-                without += byte;
-                with_sign += (int8_t) byte;
-        }
+        sum = sum_of(block, F_CHECKSUM.at, &large) + sum_of(behind, (size_t) (block + BLOCK - behind), &large) +
+              ' ' * F_CHECKSUM.size;
         if (number(block, F_CHECKSUM, &stated, err) < 0)
                 return -1;
-        return stated == without || stated == with_sign ? 0 : bad(err, "a header has a wrong checksum");
+        return stated == sum || stated == sum - 256 * (int64_t) large ? 0 : bad(err, "a header has a wrong checksum");
 }
 
 static bool is_zero(const uint8_t *block)
 {
-        for (size_t i = 0; i < BLOCK; i++)
-                if (block[i])
-                        return false;
-        return true;
+        return block[0] == 0 && memcmp(block, block + 1, BLOCK - 1) == 0;
 }
 
 /* Once per entry: forget what the last one had. */
