@@ -49,7 +49,7 @@ void fuzz_write(const char *name, const void *data, size_t size)
         int fd;
 
         snprintf(path, sizeof path, "%s/%s", fuzz_scratch(), name);
-        fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-        must(fd >= 0 && write(fd, data, size) == (ssize_t) size);
+        fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        must(fd >= 0 && write(fd, data, size) == (ssize_t) size && ftruncate(fd, (off_t) size) == 0);
         close(fd);
 }

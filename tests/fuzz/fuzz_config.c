@@ -3,16 +3,18 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "config/config.h"
 #include "tests/fuzz/fuzz.h"
 
-static char file[120], dir[120];
+static char file[120], dir[120], drop_in[120];
 
 static void start(void)
 {
         snprintf(file, sizeof file, "%s/config.yaml", fuzz_scratch());
         snprintf(dir, sizeof dir, "%s/conf.d", fuzz_scratch());
+        snprintf(drop_in, sizeof drop_in, "%s/conf.d/10.yaml", fuzz_scratch());
         must(mkdir(dir, 0700) == 0);
 }
 
@@ -26,7 +28,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (!*file)
                 start();
         fuzz_write("config.yaml", data, n);
-        fuzz_write("conf.d/10.yaml", cut ? cut + 1 : data, cut ? size - n - 1 : 0);
+        if (cut)
+                fuzz_write("conf.d/10.yaml", cut + 1, size - n - 1);
+        else
+                unlink(drop_in);
 
         if (config_load(file, dir, &c, NULL) < 0)
                 return 0;

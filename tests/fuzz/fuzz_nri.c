@@ -68,6 +68,20 @@ static void *play(void *data)
         return NULL;
 }
 
+/* Threads come and go with each run, and what a sanitizer does for one grows with its stack. */
+static void want_small_stacks(void)
+{
+        static bool done;
+        pthread_attr_t a;
+
+        if (done)
+                return;
+        done = true;
+        must(pthread_attr_init(&a) == 0 && pthread_attr_setstacksize(&a, 256 << 10) == 0);
+        must(pthread_setattr_default_np(&a) == 0);
+        pthread_attr_destroy(&a);
+}
+
 static void try_connection(const struct buf *input)
 {
         static const struct ttrpc_ops ops = { .serve = serve };
@@ -78,6 +92,7 @@ static void try_connection(const struct buf *input)
         struct ttrpc *t;
         int fds[2], r;
 
+        want_small_stacks();
         must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
         must(ttrpc_new(fds[0], &ops, NULL, &t, NULL) == 0);
         peer.fd = fds[1];

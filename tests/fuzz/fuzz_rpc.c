@@ -87,7 +87,7 @@ static void put_header(struct buf *to, const char *name, const char *value)
         buf_printf(to, NULL, "%c%c%s%c%s", 0x10, (char) strlen(name), name, (char) strlen(value), value);
 }
 
-static void put_call(struct buf *to, uint8_t which)
+static void make_call(struct buf *to, uint8_t which)
 {
         const ProtobufCServiceDescriptor *service = services[which & 1];
         char path[120];
@@ -100,31 +100,45 @@ static void put_call(struct buf *to, uint8_t which)
         put_header(to, "te", "trailers");
 }
 
+/* Each is made once, and stays. */
+static const struct buf *call_of(uint8_t which)
+{
+        static struct buf calls[256];
+
+        if (calls[which].len == 0)
+                make_call(&calls[which], which);
+        return &calls[which];
+}
+
+static void put_frame(struct buf *to, uint8_t type, uint8_t flags, uint8_t stream, const struct buf *front,
+                      const uint8_t *data, size_t n)
+{
+        size_t len = (front ? front->len : 0) + n;
+        const uint8_t head[9] = { 0, (uint8_t) (len >> 8), (uint8_t) len, type, flags, 0, 0, 0, stream };
+
+        buf_add(to, head, sizeof head, NULL);
+        if (front)
+                buf_add(to, front->data, front->len, NULL);
+        buf_add(to, data, n, NULL);
+}
+
 /* The short form of frames, spelt out. */
 static void put_frames(struct buf *to, const uint8_t *data, size_t size)
 {
         while (size >= 4) {
                 size_t n = data[3] < size - 4 ? data[3] : size - 4;
-                uint8_t type = data[0] % FRAMES, flags = data[1];
-                auto_buf payload = BUF_INIT;
+                uint8_t type = data[0] % FRAMES;
 
                 if (type == CALL) {
-                        put_call(&payload, flags);
-                        type = HEADERS;
-                        flags = END_HEADERS;
+                        put_frame(to, HEADERS, END_HEADERS, data[2], call_of(data[1]), data + 4, n);
                 } else if (type == MESSAGE) {
-                        const uint8_t prefix[5] = { 0, 0, 0, 0, (uint8_t) n };
+                        char bytes[5] = { 0, 0, 0, 0, (char) n };
+                        const struct buf prefix = { .data = bytes, .len = sizeof bytes };
 
-                        buf_add(&payload, prefix, sizeof prefix, NULL);
-                        type = DATA;
+                        put_frame(to, DATA, data[1], data[2], &prefix, data + 4, n);
+                } else {
+                        put_frame(to, type, data[1], data[2], NULL, data + 4, n);
                 }
-                buf_add(&payload, data + 4, n, NULL);
-
-                const uint8_t head[9] = { 0, (uint8_t) (payload.len >> 8), (uint8_t) payload.len, type, flags, 0, 0, 0,
-                                          data[2] };
-
-                buf_add(to, head, sizeof head, NULL);
-                buf_add(to, payload.data, payload.len, NULL);
                 data += 4 + n;
                 size -= 4 + n;
         }

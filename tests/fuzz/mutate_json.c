@@ -2,14 +2,16 @@
  * Mutations of JSON that stay JSON
  *
  * A byte changed in a document mostly breaks it, and nothing behind the parser is ever reached.  So three
- * times of four the document is taken apart, one value of it is changed, dropped, doubled or replaced by another of its
- * values, and it is written again.
+ * times of four one value of the document is changed, dropped, doubled or replaced by another of its values.
+ *
+ * The text itself is cut and pasted: to make a tree of it and write that again takes longer than most harnesses do, and
+ * a tree has no member twice.  What only looks like JSON is cut like JSON.
  */
 
+#include <ctype.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
-
-#include <json-c/json.h>
 
 #include "tests/fuzz/fuzz.h"
 
@@ -18,170 +20,268 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
 size_t LLVMFuzzerCustomCrossOver(const uint8_t *one, size_t n_one, const uint8_t *two, size_t n_two, uint8_t *out,
                                  size_t max_out, unsigned seed);
 
-#define NODES_MAX 2000
+#define PLACES_MAX 2000
 #define DEPTH 64
+#define PIECE_MAX 8192
 
-/* Where a value stands: a member of an object, or an element of an array. */
+/* Where a value stands in the text; a member of an object begins with its key, anything else with the value. */
 struct place {
-        struct json_object *parent;
-        const char *key;                /* NULL: of an array */
-        size_t index;
-        struct json_object *value;
+        size_t at, value, end;
 };
 
-static struct place places[NODES_MAX];
+static struct place places[PLACES_MAX];
 static size_t n_places;
 
-static void collect(struct json_object *top)
-{
-        n_places = 0;
-        places[n_places++] = (struct place) { .value = top };
-        for (size_t i = 0; i < n_places; i++) {
-                struct json_object *o = places[i].value;
+/* A text that is being changed. */
+struct text {
+        uint8_t *data;
+        size_t size, room;
+};
 
-                if (json_object_is_type(o, json_type_object)) {
-                        json_object_object_foreach(o, key, member)
-                                if (n_places < NODES_MAX)
-                                        places[n_places++] = (struct place) { o, key, 0, member };
-                } else if (json_object_is_type(o, json_type_array)) {
-                        for (size_t k = 0; k < json_object_array_length(o) && n_places < NODES_MAX; k++)
-                                places[n_places++] = (struct place) { o, NULL, k, json_object_array_get_idx(o, k) };
-                }
+/* What is put into it. */
+struct piece {
+        size_t n;
+        uint8_t bytes[PIECE_MAX];
+};
+
+/* --- what is where --- */
+
+static size_t skip_blanks(const uint8_t *data, size_t size, size_t at)
+{
+        while (at < size && data[at] && strchr(" \t\r\n", data[at]))
+                at++;
+        return at;
+}
+
+/* Behind the string or word at @at; 0: there is none. */
+static size_t skip_word(const uint8_t *data, size_t size, size_t at)
+{
+        size_t start = at;
+
+        if (data[at] == '"') {
+                for (at++; at < size && data[at] != '"'; at++)
+                        at += data[at] == '\\';
+                return at < size ? at + 1 : 0;
         }
+        while (at < size && (isalnum(data[at]) || data[at] == '.' || data[at] == '-' || data[at] == '+'))
+                at++;
+        return at > start ? at : 0;
 }
 
-static struct json_object *parse(const uint8_t *data, size_t size)
+static bool add_place(size_t at, size_t value, size_t end)
 {
-        struct json_tokener *t = json_tokener_new_ex(DEPTH);
-        struct json_object *o = json_tokener_parse_ex(t, (const char *) data, (int) size);
-        bool whole = json_tokener_get_error(t) == json_tokener_success;
-
-        json_tokener_free(t);
-        if (whole && o)
-                return o;
-        json_object_put(o);
-        return NULL;
+        if (n_places == PLACES_MAX)
+                return false;
+        places[n_places++] = (struct place) { at, value, end };
+        return true;
 }
 
-static struct json_object *copy_of(struct json_object *o)
+/* The places of a document, its top first. */
+static bool collect(const uint8_t *data, size_t size)
 {
-        struct json_object *copy = NULL;
+        size_t open[DEPTH], depth = 0, key = size, at = 0;
 
-        json_object_deep_copy(o, &copy, NULL);
-        return copy;
+        n_places = 0;
+        do {
+                size_t end, colon;
+
+                at = skip_blanks(data, size, at);
+                if (at >= size)
+                        return false;
+                if (data[at] == ',' && depth > 0) {
+                        at++;
+                } else if (data[at] == '{' || data[at] == '[') {
+                        if (depth == DEPTH)
+                                return false;
+                        open[depth++] = n_places;
+                        if (!add_place(key < size ? key : at, at, size))
+                                return false;
+                        key = size;
+                        at++;
+                } else if (data[at] == '}' || data[at] == ']') {
+                        if (depth == 0 || data[places[open[depth - 1]].value] != (data[at] == '}' ? '{' : '['))
+                                return false;
+                        places[open[--depth]].end = ++at;
+                } else {
+                        end = skip_word(data, size, at);
+                        if (end == 0)
+                                return false;
+                        colon = skip_blanks(data, size, end);
+                        if (key == size && colon < size && data[colon] == ':') {
+                                key = at;
+                                at = colon + 1;
+                                continue;
+                        }
+                        if (!add_place(key < size ? key : at, at, end))
+                                return false;
+                        key = size;
+                        at = end;
+                }
+        } while (depth > 0);
+        return n_places > 1 && skip_blanks(data, size, at) == size;
 }
 
-/* A string, its bytes changed. */
-static struct json_object *changed_text(struct json_object *o)
+static const struct place *some_place(void)
 {
-        char text[512];
-        size_t n = (size_t) json_object_get_string_len(o);
+        return &places[1 + (unsigned) rand() % (n_places - 1)];
+}
+
+/* --- cut and paste --- */
+
+static bool add(struct piece *p, const void *bytes, size_t n)
+{
+        if (n > PIECE_MAX - p->n)
+                return false;
+        memcpy(p->bytes + p->n, bytes, n);
+        p->n += n;
+        return true;
+}
+
+/* @p in the place of what is from @at to @end. */
+static bool paste(struct text *t, size_t at, size_t end, const struct piece *p)
+{
+        if (p->n > t->room || t->size - (end - at) > t->room - p->n)
+                return false;
+        memmove(t->data + at + p->n, t->data + end, t->size - end);
+        memcpy(t->data + at, p->bytes, p->n);
+        t->size += p->n;
+        t->size -= end - at;
+        return true;
+}
+
+/* With a comma of those beside it. */
+static bool drop(struct text *t, const struct place *p)
+{
+        static const struct piece nothing;
+        size_t at = p->at, end = skip_blanks(t->data, t->size, p->end);
+
+        if (end < t->size && t->data[end] == ',') {
+                end++;
+        } else {
+                end = p->end;
+                while (at > 0 && strchr(" \t\r\n", t->data[at - 1]))
+                        at--;
+                at -= at > 0 && t->data[at - 1] == ',';
+        }
+        return paste(t, at, end, &nothing);
+}
+
+/* An element, or a member by its own or another's key. */
+static bool double_it(struct text *t, const struct place *p, const struct place *other)
+{
+        const struct place *named = other->at < other->value ? other : p;
+        struct piece piece;
+
+        piece.n = 0;
+        return add(&piece, ",", 1) &&
+               (p->at == p->value || add(&piece, t->data + named->at, named->value - named->at)) &&
+               add(&piece, t->data + p->value, p->end - p->value) && paste(t, p->end, p->end, &piece);
+}
+
+static bool replace(struct text *t, const struct place *p, const uint8_t *bytes, size_t n)
+{
+        struct piece piece;
+
+        piece.n = 0;
+        return add(&piece, bytes, n) && paste(t, p->value, p->end, &piece);
+}
+
+/* The length of the escape at @at; 0: it is none. */
+static size_t escape(const uint8_t *text, size_t n, size_t at)
+{
+        if (text[at] != '\\' || at + 1 >= n)
+                return 0;
+        if (text[at + 1] && strchr("\"\\/bfnrt", text[at + 1]))
+                return 2;
+        if (text[at + 1] != 'u' || n - at < 6)
+                return 0;
+        for (size_t i = at + 2; i < at + 6; i++)
+                if (!isxdigit(text[i]))
+                        return 0;
+        return 6;
+}
+
+/* A string, its bytes changed; what a string may not hold is escaped. */
+static bool change_text(struct text *t, const struct place *p)
+{
+        uint8_t text[512];
+        struct piece piece;
+        size_t n = p->end - p->value - 2;
+        bool fits;
 
         if (n > sizeof text / 2)
                 n = sizeof text / 2;
-        memcpy(text, json_object_get_string(o), n);
-        n = LLVMFuzzerMutate((uint8_t *) text, n, sizeof text);
-        return json_object_new_string_len(text, (int) n);
+        memcpy(text, t->data + p->value + 1, n);
+        n = LLVMFuzzerMutate(text, n, sizeof text);
+        piece.n = 0;
+        fits = add(&piece, "\"", 1);
+        for (size_t i = 0, some; fits && i < n; i += some) {
+                char code[8];
+
+                some = escape(text, n, i);
+                if (some == 0 && (text[i] == '"' || text[i] == '\\' || text[i] < 0x20)) {
+                        fits = add(&piece, code, (size_t) snprintf(code, sizeof code, "\\u%04x", text[i]));
+                        some = 1;
+                } else {
+                        some = some ? some : 1;
+                        fits = add(&piece, text + i, some);
+                }
+        }
+        return fits && add(&piece, "\"", 1) && paste(t, p->value, p->end, &piece);
 }
 
-static struct json_object *some_value(unsigned seed)
+static bool change_value(struct text *t, const struct place *p)
 {
         static const char *const values[] = {
                 "0", "1", "-1", "2147483647", "2147483648", "4294967295", "4294967296", "9223372036854775807",
                 "-9223372036854775808", "18446744073709551615", "1.5", "1e99", "true", "false", "null", "{}", "[]", "\"\"",
                 "[null]", "[\"\"]", "[[]]", "[{}]", "\"\\u0000\"", "\"../..\"", "\"/\"", "\"a\\nb\"", "\"sha256:\"",
         };
+        const char *value = values[(unsigned) rand() % (sizeof values / sizeof *values)];
 
-        return json_tokener_parse(values[seed % (sizeof values / sizeof *values)]);
+        return replace(t, p, (const uint8_t *) value, strlen(value));
 }
 
-static void put(const struct place *p, struct json_object *value)
+static bool change(struct text *t)
 {
-        if (p->key)
-                json_object_object_add(p->parent, p->key, value);
-        else
-                json_object_array_put_idx(p->parent, p->index, value);
-}
+        const struct place *p = some_place(), *other = &places[(unsigned) rand() % n_places];
+        unsigned how = (unsigned) rand() % 6;
 
-static void drop(const struct place *p)
-{
-        if (p->key)
-                json_object_object_del(p->parent, p->key);
-        else
-                json_object_array_del_idx(p->parent, p->index, 1);
-}
-
-/* @at is not the top. */
-static void change(const struct place *at, struct json_object *other, unsigned how)
-{
-        switch (how % 6) {
+        switch (how) {
         case 0:
-                drop(at);
-                break;
-        case 1:                         /* once more: an element, or the member by another's name */
-                if (at->key)
-                        json_object_object_add(at->parent, places[how / 6 % n_places].key ? places[how / 6 % n_places].key : "x",
-                                               copy_of(at->value));
-                else
-                        json_object_array_add(at->parent, copy_of(at->value));
-                break;
+                return drop(t, p);
+        case 1:
+                return double_it(t, p, other);
         case 2:
-                put(at, copy_of(other));
-                break;
+                return replace(t, p, t->data + other->value, other->end - other->value);
         default:
-                put(at, json_object_is_type(at->value, json_type_string) && how % 6 < 5 ? changed_text(at->value) :
-                                                                                          some_value(how / 6));
+                return t->data[p->value] == '"' && how < 5 ? change_text(t, p) : change_value(t, p);
         }
-}
-
-static size_t write_out(struct json_object *top, uint8_t *out, size_t room)
-{
-        const char *text = json_object_to_json_string_ext(top, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
-        size_t n = strlen(text);
-
-        if (n > room)
-                return 0;
-        memcpy(out, text, n);
-        return n;
 }
 
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed)
 {
-        struct json_object *top = seed % 4 ? parse(data, size) : NULL;
-        size_t n = 0;
+        struct text t = { data, size, max_size };
 
         srand(seed);
-        if (top) {
-                collect(top);
-                if (n_places > 1)
-                        change(&places[1 + (unsigned) rand() % (n_places - 1)], places[(unsigned) rand() % n_places].value,
-                               (unsigned) rand());
-                n = write_out(top, data, max_size);
-                json_object_put(top);
-        }
-        return n ? n : LLVMFuzzerMutate(data, size, max_size);
+        if (seed % 4 && collect(data, size) && change(&t))
+                return t.size;
+        return LLVMFuzzerMutate(data, size, max_size);
 }
 
-/* The first document with a value of the second's. */
+/* The first document with a value of the second's; 0: it cannot be. */
 size_t LLVMFuzzerCustomCrossOver(const uint8_t *one, size_t n_one, const uint8_t *two, size_t n_two, uint8_t *out,
                                  size_t max_out, unsigned seed)
 {
-        struct json_object *top = parse(one, n_one), *giver = parse(two, n_two);
-        struct json_object *given = NULL;
-        size_t n = 0;
+        struct text t = { out, n_one, max_out };
+        struct place given;
 
         srand(seed);
-        if (top && giver) {
-                collect(giver);
-                given = copy_of(places[(unsigned) rand() % n_places].value);
-                collect(top);
-                if (n_places > 1)
-                        put(&places[1 + (unsigned) rand() % (n_places - 1)], given);
-                else
-                        json_object_put(given);
-                n = write_out(top, out, max_out);
-        }
-        json_object_put(top);
-        json_object_put(giver);
-        return n;
+        if (n_one > max_out || !collect(two, n_two))
+                return 0;
+        given = places[(unsigned) rand() % n_places];
+        if (!collect(one, n_one))
+                return 0;
+        memcpy(out, one, n_one);
+        return replace(&t, some_place(), two + given.value, given.end - given.value) ? t.size : 0;
 }
