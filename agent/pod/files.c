@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "agent/base/file.h"
+#include "agent/base/guard.h"
 #include "agent/base/str.h"
 #include "agent/pod/model.h"
 
@@ -24,7 +25,7 @@ char *pod_file(const struct pod *pod, const char *name, struct cringle_err *err)
 static int check_word(const char *what, const char *value, struct cringle_err *err)
 {
         for (const unsigned char *p = (const unsigned char *) value; *p; p++)
-                if (*p <= ' ' || *p == 0x7f)
+                if (GUARD(single_words) && (*p <= ' ' || *p == 0x7f))
                         return err_set(err, CRINGLE_E_INVALID, "%s '%.64s' has a space or control character", what, value);
 
         return *value ? 0 : err_set(err, CRINGLE_E_INVALID, "empty %s", what);

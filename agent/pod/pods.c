@@ -7,6 +7,7 @@
 
 #include "agent/base/clock.h"
 #include "agent/base/file.h"
+#include "agent/base/guard.h"
 #include "agent/base/log.h"
 #include "agent/base/str.h"
 #include "agent/pod/model.h"
@@ -332,7 +333,7 @@ const char *pod_cgroup_parent(const struct pod *pod)
 {
         const Cri__LinuxPodSandboxConfig *linux = pod->request->config->linux;
 
-        return linux && !str_empty(linux->cgroup_parent) ? linux->cgroup_parent : pod->pods->default_parent;
+        return GUARD(asked_parent) && linux && !str_empty(linux->cgroup_parent) ? linux->cgroup_parent : pod->pods->default_parent;
 }
 
 struct hooks_subject pod_subject(const struct pod *pod)

@@ -46,7 +46,7 @@ static int make_dirs(struct task *t, void *object, const struct cringle_call *ca
                 return -1;
         if (str_empty(log_dir))
                 return 0;
-        if (!path_is_clean(log_dir))
+        if (GUARD(log_directory) && !path_is_clean(log_dir))
                 return err_set(err, CRINGLE_E_INVALID, "log directory '%.200s' is not a clean absolute path", log_dir);
         return file_make_dirs(log_dir, 0755, err);
 }
@@ -120,8 +120,9 @@ static int make_monitor_cgroup(struct pod *pod, const struct cringle_call *call,
 {
         const struct host_cgroup *cgroup = &pod->pods->cgroup;
         auto_free char *id = monitor_cgroup(pod, err);
+        const char *parent = GUARD(monitor_apart) ? pod->pods->monitor_parent : pod_cgroup_parent(pod);
 
-        return id ? cgroup->ops->create(cgroup->self, call, pod->pods->monitor_parent, id, NULL, ret, err) : -1;
+        return id ? cgroup->ops->create(cgroup->self, call, parent, id, NULL, ret, err) : -1;
 }
 
 static int drop_monitor_cgroup(struct pod *pod, const struct cringle_call *call, struct cringle_err *err)

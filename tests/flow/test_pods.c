@@ -550,6 +550,57 @@ static void ports_are_numbers_of_ports(void **state)
         remove_all(f);
 }
 
+/* Names and addresses end up in lines of files, and must not bring lines, or other words, of their own. */
+static void a_value_is_one_word_of_its_line(void **state)
+{
+        static const char *const wrong[] = { "a\nnameserver 192.0.2.66", "a\rb", "a b", "a\tb", "", "\x7f", "a\n" };
+        struct flow *f = *state;
+
+        for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+                for (int which = 0; which < 4; which++) {
+                        Cri__DNSConfig dns = CRI__DNSCONFIG__INIT;
+                        char *value = (char *) wrong[i], **list = &value;
+                        struct pod_ask a;
+                        id_text pod;
+
+                        pod_ask(&a, "web");
+                        if (which == 3) {
+                                if (!*value)
+                                        continue;       /* none */
+                                a.config.hostname = value;
+                        } else {
+                                a.config.dns_config = &dns;
+                                dns.servers = dns.searches = dns.options = list;
+                                dns.n_servers = which == 0;
+                                dns.n_searches = which == 1;
+                                dns.n_options = which == 2;
+                        }
+                        assert_code(CRINGLE_E_INVALID, ask_run(f, &a, pod));
+                        assert_nothing_left(f);
+                }
+}
+
+/* What the kubelet limits is theirs, and not the monitor's, which has to outlive it. */
+static void containers_are_below_the_parent_that_was_asked_for_and_the_monitor_is_not(void **state)
+{
+        struct flow *f = *state;
+        auto_free char *left = NULL;
+        struct pod_ask a;
+        char mine[200], monitors[200];
+        id_text pod, id;
+
+        pod_ask(&a, "web");
+        a.linux.cgroup_parent = (char *) "/kubepods/pod1";
+        assert_code(0, ask_run(f, &a, pod));
+        must_start(f, pod, "main", id);
+        left = fake_left();
+        snprintf(mine, sizeof mine, "/kubepods/pod1/%s", id);
+        snprintf(monitors, sizeof monitors, "/cringle/monitor-%s", pod);
+        assert_contains(left, mine);
+        assert_contains(left, monitors);
+        remove_all(f);
+}
+
 static void an_image_is_told_by_the_digest_of_its_name(void **state)
 {
         static const struct {
@@ -607,6 +658,26 @@ static void a_log_lies_in_its_directory(void **state)
         c.config.log_path = (char *) "main/0.log";
         assert_code(0, ask_create(f, &c, id));
         assert_consistent(f);
+}
+
+static void a_log_directory_is_where_it_says(void **state)
+{
+        static const char *const ends[] = { "/logs/../canary", "/./logs", "/logs/..", "//logs", "/logs/" };
+        struct flow *f = *state;
+        struct pod_ask a;
+        id_text pod;
+
+        for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+                auto_free char *path = str_printf(NULL, "%s%s", f->dir, ends[i]);
+
+                pod_ask(&a, "web");
+                a.config.log_directory = path;
+                assert_code(CRINGLE_E_INVALID, ask_run(f, &a, pod));
+                assert_nothing_left(f);
+        }
+        pod_ask(&a, "web");
+        a.config.log_directory = (char *) "logs";
+        assert_code(CRINGLE_E_INVALID, ask_run(f, &a, pod));
 }
 
 /* Set-user-id programs of images and keys of pods lie below: whoever is not root must not come that far. */
@@ -876,6 +947,72 @@ static void many_that_ask_for_one_thing_get_one_thing(void **state)
         }
         assert_consistent(f);
         free(c.request.pod_sandbox_id);
+}
+
+struct variable_thread {
+        struct flow *f;
+        const char *pod;
+        int first, n;
+        id_text ids[100];
+        int code;
+        struct cringle_err err;
+        pthread_t thread;
+};
+
+static void *create_with_variables(void *data)
+{
+        struct variable_thread *t = data;
+
+        for (int i = 0; i < t->n && t->code == 0; i++) {
+                char name[20], key[40], value[40];
+                Cri__KeyValue pair = CRI__KEY_VALUE__INIT, *list = &pair;
+                struct container_ask c;
+
+                snprintf(name, sizeof name, "c%d", t->first + i);
+                snprintf(key, sizeof key, "MINE_%d", t->first + i);
+                snprintf(value, sizeof value, "secret-%d-", t->first + i);
+                container_ask(&c, t->pod, name);
+                pair.key = key;
+                pair.value = (ProtobufCBinaryData) { strlen(value), (uint8_t *) value };
+                c.config.envs = &list;
+                c.config.n_envs = 1;
+                t->code = ask_create(t->f, &c, t->ids[i]);
+                t->err = flow_err;
+        }
+        return NULL;
+}
+
+/* Five hundred of one image, ten at a time. */
+static void no_variable_of_one_reaches_another(void **state)
+{
+        struct flow *f = *state;
+        auto_free struct variable_thread *threads = calloc(10, sizeof *threads);
+        id_text pod;
+
+        must_run(f, "web", pod);
+        for (int i = 0; i < 10; i++) {
+                threads[i] = (struct variable_thread) { .f = f, .pod = pod, .first = i * 50, .n = 50 };
+                assert_int_equal(pthread_create(&threads[i].thread, NULL, create_with_variables, &threads[i]), 0);
+        }
+        for (int i = 0; i < 10; i++)
+                pthread_join(threads[i].thread, NULL);
+        for (int i = 0; i < 10; i++)
+                for (int k = 0; k < threads[i].n; k++) {
+                        Cri__ContainerStatusResponse *reply;
+                        char want[80];
+                        const char *at;
+
+                        assert_ok(threads[i].code ? -1 : 0, &threads[i].err);
+                        assert_code(0, ask_container_status(f, threads[i].ids[k], true, &reply));
+                        snprintf(want, sizeof want, "MINE_%d=secret-%d-", threads[i].first + k, threads[i].first + k);
+                        at = strstr(reply->info[0]->value, want);
+                        assert_non_null(at);
+                        assert_null(strstr(at + 1, "MINE_"));
+                        assert_ptr_equal(strstr(reply->info[0]->value, "secret-"), strstr(at, "secret-"));
+                        reply_free(reply);
+                }
+        remove_all(f);
+        assert_nothing_left(f);
 }
 
 static void one_who_waits_no_longer_is_told_the_step_and_the_next_gets_the_id(void **state)
@@ -1299,6 +1436,9 @@ UNIT_MAIN(
         FLOW_TEST(ports_are_numbers_of_ports),
         FLOW_TEST(an_image_is_told_by_the_digest_of_its_name),
         FLOW_TEST(a_log_lies_in_its_directory),
+        FLOW_TEST(a_log_directory_is_where_it_says),
+        FLOW_TEST(a_value_is_one_word_of_its_line),
+        FLOW_TEST(containers_are_below_the_parent_that_was_asked_for_and_the_monitor_is_not),
         FLOW_TEST(nobody_else_gets_into_our_directories),
         FLOW_TEST(an_image_asked_for_by_its_id_is_told_as_the_user_wrote_it),
         FLOW_TEST(a_log_is_reopened_while_the_container_runs),
@@ -1310,6 +1450,7 @@ UNIT_MAIN(
         FLOW_TEST(what_was_killed_is_waited_for),
         FLOW_TEST(a_created_container_stops_too),
         FLOW_TEST(many_that_ask_for_one_thing_get_one_thing),
+        FLOW_TEST(no_variable_of_one_reaches_another),
         FLOW_TEST(one_who_waits_no_longer_is_told_the_step_and_the_next_gets_the_id),
         FLOW_TEST(the_same_again_is_the_same_and_another_under_its_name_is_refused),
         FLOW_TEST(stopping_a_pod_cancels_what_hangs_in_it),

@@ -88,6 +88,24 @@ static void what_runs_is_adopted(void **state)
         assert_nothing_left(f);
 }
 
+static void the_images_user_is_the_same_after_a_restart(void **state)
+{
+        struct flow *f = *state;
+        Cri__ContainerStatusResponse *reply;
+        id_text pod, ids[2];
+
+        must_run(f, "web", pod);
+        must_create(f, pod, "before", ids[0]);
+        restart(f, NULL);
+        must_create(f, pod, "after", ids[1]);
+        for (int i = 0; i < 2; i++) {
+                assert_code(0, ask_container_status(f, ids[i], true, &reply));
+                assert_contains(reply->info[0]->value, "\"user\":{\"uid\":7,");
+                reply_free(reply);
+        }
+        remove_all(f);
+}
+
 static void what_ended_meanwhile_has_its_exit_code(void **state)
 {
         struct flow *f = *state;
@@ -448,6 +466,7 @@ static void a_container_without_a_pod_is_dropped(void **state)
 
 UNIT_MAIN(
         FLOW_TEST(what_runs_is_adopted),
+        FLOW_TEST(the_images_user_is_the_same_after_a_restart),
         FLOW_TEST(what_ended_meanwhile_has_its_exit_code),
         FLOW_TEST(a_pod_whose_monitor_died_meanwhile_is_not_ready),
         FLOW_TEST(stopped_pods_are_listed_and_hold_no_name),

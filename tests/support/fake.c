@@ -18,7 +18,7 @@
 #include "tests/support/fake.h"
 #include "tests/support/fake_inside.h"
 
-#define OBJECTS_MAX 1024
+#define OBJECTS_MAX 2048
 #define CALLS_MAX (512 * 1024)
 #define FAILURES_MAX 16
 

@@ -23,6 +23,7 @@
 #include "agent/base/own.h"
 #include "agent/base/str.h"
 #include "agent/image/fetch.h"
+#include "agent/image/image.h"
 #include "agent/image/settings.h"
 #include "agent/image/store.h"
 #include "config/config.h"
@@ -428,6 +429,23 @@ static void users_are_numbers_or_names(void **state)
         assert_string_equal(two->username, "web");
         assert_int_equal(bare->uid, 0);
         assert_null(bare->user);
+}
+
+/* The kubelet asks whether that is root: what is out of range must not become it, nor be no user at all. */
+static void a_user_out_of_range_is_not_root(void **state)
+{
+        static const char *const users[] = { "2147483648", "4294967295", "4294967296", "18446744073709551616", "99999999999999999999:0",
+                                             "-0", "0x0", " 0", "00000000004294967296" };
+
+        for (size_t i = 0; i < sizeof users / sizeof *users; i++) {
+                auto_free char *config = str_printf(NULL, "{\"config\":{\"User\":\"%s\"}}", users[i]);
+                const struct image_parts parts = { .id = "sha256:0", .config = config };
+                auto_of(image) image = NULL;
+
+                assert_ok(image_new(&parts, NULL, &image, &scratch), &scratch);
+                assert_true(image->uid != 0);
+                assert_true(image->uid > 0 || image->username);
+        }
 }
 
 static void images_survive_a_restart(void **state)
@@ -940,6 +958,7 @@ UNIT_MAIN(
         images_test(an_image_is_found_by_all_its_names),
         images_test(an_ambiguous_prefix_finds_nothing),
         images_test(users_are_numbers_or_names),
+        images_test(a_user_out_of_range_is_not_root),
         images_test(images_survive_a_restart),
         images_test(an_image_with_a_missing_layer_is_dropped_at_start),
         images_test(shared_layers_stay_as_long_as_an_image_uses_them),

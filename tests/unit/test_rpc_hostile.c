@@ -292,9 +292,9 @@ static int few_streams(void **state)
         return 0;
 }
 
-static void rapid_resets_are_bounded(void **state)
+/* @made: by a frame on the stream that the server can only answer with a reset of its own. */
+static void reset_rapidly(struct world *w, bool made)
 {
-        struct world *w = *state;
         struct raw r = raw_connect(w);
         auto_of(rpc_client) other = client_of(w);
         auto_buf block = BUF_INIT;
@@ -308,14 +308,32 @@ static void rapid_resets_are_bounded(void **state)
                 for (int i = 0; i < 100; i++, stream += 2) {
                         put_frame(&burst, NGHTTP2_HEADERS, NGHTTP2_FLAG_END_HEADERS, stream, block.data, block.len);
                         put_frame(&burst, NGHTTP2_DATA, NGHTTP2_FLAG_END_STREAM, stream, "\0\0\0\0", 5);
-                        put_frame(&burst, NGHTTP2_RST_STREAM, 0, stream, "\0\0\0\x8", 4);
+                        if (made)
+                                put_frame(&burst, NGHTTP2_WINDOW_UPDATE, 0, stream, "\0\0\0\0", 4);
+                        else
+                                put_frame(&burst, NGHTTP2_RST_STREAM, 0, stream, "\0\0\0\x8", 4);
                 }
                 open = raw_write(&r, burst.data, burst.len);
                 assert_answers(other);
         }
         assert_in_range(w->most_working, 1, 20);
         raw_close(&r);
+}
+
+static void rapid_resets_are_bounded(void **state)
+{
+        struct world *w = *state;
+
+        reset_rapidly(w, false);
         assert_comes(w->cancelled == w->dispatched - 10);
+}
+
+static void resets_that_the_server_is_made_to_send_are_bounded(void **state)
+{
+        struct world *w = *state;
+
+        reset_rapidly(w, true);
+        assert_comes(w->working == 0);
 }
 
 static void resets_without_end_end_the_connection(void **state)
@@ -375,6 +393,32 @@ static void floods_of_empty_frames_end_the_connection(void **state)
 static void a_message_in_tiny_frames_is_cut_off(void **state)
 {
         flood(*state, NGHTTP2_DATA, 1, "\0", 1, true);
+}
+
+/* A hundred messages of 4 MiB at once, a byte of each in its turn. */
+static void messages_in_tiny_frames_are_cut_off_together(void **state)
+{
+        struct world *w = *state;
+        struct raw r = raw_connect(w);
+        struct timeval patience = { .tv_sec = 1 };
+        auto_of(rpc_client) other = client_of(w);
+        auto_buf many = BUF_INIT;
+        bool open = true;
+        int i = 0;
+
+        setsockopt(r.fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+        for (int stream = 1; stream < 200; stream += 2) {
+                raw_request(&r, stream, PATH_OF("Version"), NULL);
+                raw_frame(&r, NGHTTP2_DATA, 0, stream, "\0\0\x40\0\0", 5);
+                put_frame(&many, NGHTTP2_DATA, 0, stream, "\x0a", 1);
+        }
+        for (; i < 3000 && open; i++) {
+                open = raw_write(&r, many.data, many.len);
+                raw_read(&r, NULL, 0);
+        }
+        assert_true(i < 3000);
+        assert_answers(other);
+        raw_close(&r);
 }
 
 /* Answers that nobody reads, call upon call. */
@@ -545,9 +589,11 @@ UNIT_MAIN(
         IN(setup, too_many_headers_are_refused),
         IN(setup, endless_headers_end_the_connection),
         IN(few_streams, rapid_resets_are_bounded),
+        IN(few_streams, resets_that_the_server_is_made_to_send_are_bounded),
         IN(setup, resets_without_end_end_the_connection),
         IN(setup, floods_of_empty_frames_end_the_connection),
         IN(setup, a_message_in_tiny_frames_is_cut_off),
+        IN(setup, messages_in_tiny_frames_are_cut_off_together),
         IN(few_unread, unread_answers_are_bounded),
         IN(setup, nothing_is_heard_behind_the_frame_that_ends_a_session),
         IN(short_patience, silence_is_not_waited_for),

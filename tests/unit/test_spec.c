@@ -815,6 +815,43 @@ static void image_and_annotations_choose_no_confinement(void **state)
         assert_null(strstr(at(f, "annotations"), "run.oci"));
 }
 
+#define ROOTFS "\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[\"sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"]}"
+
+static char *built_of(struct fixture *f, const char *config)
+{
+        struct cringle_err *err = unit_err();
+        auto_of(image_config) image = NULL;
+
+        assert_ok(image_config_parse(config, strlen(config), &image, err), err);
+        f->in.image = image;
+        built(f);
+        f->in.image = &f->image;
+        return strdup(json_object_to_json_string(f->spec));
+}
+
+/* Labels that other runtimes obey, marks of checkpoints, and volumes that lead out: the same as without them. */
+static void what_an_image_calls_itself_changes_nothing(void **state)
+{
+        struct fixture *f = *state;
+        auto_free char *plain = built_of(f, "{\"config\":{\"Cmd\":[\"/bin/app\"]}," ROOTFS "}");
+        auto_free char *called = built_of(f,
+                "{\"config\":{\"Cmd\":[\"/bin/app\"],\"Labels\":{"
+                "\"io.cringle.hook\":\"/bin/sh\",\"cringle.io/privileged\":\"true\",\"localtime.cringle.io/mount\":\"true\","
+                "\"io.containerd.image.config.stop-signal\":\"SIGKILL\",\"containerd.io/restart.loguri\":\"binary:///bin/sh\","
+                "\"containerd.io/restart.status\":\"running\",\"io.cri-containerd.kind\":\"sandbox\","
+                "\"io.kubernetes.cri-o.userns-mode\":\"host\",\"io.kubernetes.cri-o.UnifiedCgroup.app\":\"memory.max=max\","
+                "\"io.podman.annotations.privileged\":\"TRUE\",\"io.podman.annotations.checkpoint.name\":\"x\","
+                "\"io.kubernetes.cri-o.annotations.checkpoint.name\":\"x\",\"org.criu.checkpoint.container.name\":\"x\","
+                "\"org.systemd.property.ExecStart\":\"'/bin/sh'\",\"run.oci.hooks.stderr\":\"/etc/passwd\","
+                "\"seccomp\":\"unconfined\",\"apparmor\":\"unconfined\"},"
+                "\"Volumes\":{\"/../../../etc\":{},\"/a/../../x\":{},\"/proc\":{},\"/data\":{}},"
+                "\"annotations\":{\"org.criu.checkpoint.container.name\":\"x\"}},"
+                "\"annotations\":{\"io.podman.annotations.checkpoint.name\":\"x\"},"
+                "\"host_config\":{\"Privileged\":true,\"SecurityOpt\":[\"seccomp=unconfined\"]}," ROOTFS "}");
+
+        assert_string_equal(called, plain);
+}
+
 /* --- mounts --- */
 
 static void mounts_are_bound_as_asked_and_sorted(void **state)
@@ -859,6 +896,36 @@ static void mounts_are_bound_as_asked_and_sorted(void **state)
         built(f);
         assert_string_equal(at(f, "root/readonly"), "true");
         assert_contains(mount_at(f, "/etc/resolv.conf"), "\"ro\"");
+}
+
+/* Wherever it is mounted, and whether or not that was asked for: nothing in the specification would do it. */
+static void no_file_of_the_host_is_relabelled(void **state)
+{
+        static const char *const places[] = { "/etc/hosts", "/etc/resolv.conf", "/etc/hostname", "/dev/shm", "/data" };
+        struct fixture *f = *state;
+        Cri__SELinuxOption label = CRI__SELINUX_OPTION__INIT;
+
+        label.level = (char *) "s0:c1,c2";
+        f->security.selinux_options = &label;
+        f->in.has_selinux = true;
+        for (size_t i = 0; i < sizeof places / sizeof *places; i++)
+                for (int asked = 0; asked < 2; asked++) {
+                        Cri__Mount m = CRI__MOUNT__INIT, *list = &m;
+                        const char *mounts;
+
+                        m.container_path = (char *) places[i];
+                        m.host_path = (char *) "/host/file";
+                        m.selinux_relabel = asked;
+                        f->container.mounts = &list;
+                        f->container.n_mounts = 1;
+                        built(f);
+                        mounts = at(f, "mounts");
+                        assert_contains(mounts, "\"/host/file\"");
+                        assert_null(strstr(mounts, "\"z\""));
+                        assert_null(strstr(mounts, "\"Z\""));
+                        assert_null(strstr(mounts, "context="));
+                        assert_int_equal(strv_count((const char *const *) f->warnings), asked);
+                }
 }
 
 static void mounts_that_cannot_be_are_refused(void **state)
@@ -1127,6 +1194,8 @@ UNIT_MAIN(
         TEST(labels_are_given_or_refused),
         TEST(hidden_paths_are_the_kubelets_list),
         TEST(image_and_annotations_choose_no_confinement),
+        TEST(what_an_image_calls_itself_changes_nothing),
+        TEST(no_file_of_the_host_is_relabelled),
         TEST(mounts_are_bound_as_asked_and_sorted),
         TEST(mounts_that_cannot_be_are_refused),
         TEST(an_image_stands_for_whoever_launches_to_bring_it),
