@@ -78,6 +78,60 @@ files_are_bounded() {
         ((n > 1048576 && n <= 4194304))
 }
 
+# What the kernel held each execve() of a file of the container's up for: who did it was in the container, and no more
+# than it.  The image brings programs of the names that network plugins and helpers have.
+nobody_runs_what_is_in_there() {
+        local pid url port forward out=$E2E_TMP/execs
+
+        pid=$(crictl inspect --output json "$web" | jq .info.pid)
+        crictl exec --sync "$web" sh -c 'mkdir -p /opt/cni/bin /usr/lib/cni; for f in iptables nft ip bridge portmap loopback nsenter socat
+                conntrack cringle-stream cringle-monitor; do for d in /bin /sbin /usr/bin /usr/sbin /opt/cni/bin /usr/lib/cni; do
+                mkdir -p $d; [ -e $d/$f ] || cp /bin/busybox $d/$f; done; done'
+        "$E2E_DIR/tools/exec-watch" "$pid" >"$out" &
+        watcher=$!
+        at_exit stop_pid $watcher
+        eventually 10 grep -q . "$out"
+        grep -qx ready "$out" || return 77
+
+        crictl exec --sync "$web" true
+        crictl exec "$web" sh -c 'exit 0'
+        script -qec "$(cri_tool crictl) --runtime-endpoint unix://$SOCKET exec -it $web true" /dev/null </dev/null
+        crictl exec --sync "$web" no-such-program
+        url=$("$URL" "$SOCKET" attach "$web" o)
+        echo "$url" | "$E2E_DIR/tools/websocket-client" reset
+        port=$(free_port)
+        "$(cri_tool crictl)" --config /dev/null --runtime-endpoint "unix://$SOCKET" \
+                port-forward "$(pod_id web)" "$port:9000" >"$E2E_TMP/forward.log" 2>&1 &
+        forward=$!
+        eventually 10 grep -q 'Forwarding from' "$E2E_TMP/forward.log"
+        echo through | timeout 5 "$E2E_DIR/tools/websocket-client" tcp "$port"
+        kill $forward
+        crictl stats; crictl statsp; crictl metricsp
+        crictl inspect "$web"
+        crictl update --cpu-quota 50000 "$web"
+        crictl logs "$web"
+        container_run web beside true
+        crictl stop --timeout 0 "$web"
+        stop_pid $watcher
+        cat "$out"
+        (($(grep -c ^inside "$out") >= 3)) && ! grep OUTSIDE "$out"
+} 2>&1
+
+# A file that its group may not read, unlike all others: the primary group has to be among those that count.
+groups_count() {
+        local id
+
+        mkdir "$E2E_TMP/groups"
+        echo secret >"$E2E_TMP/groups/file"
+        chown 0:3000 "$E2E_TMP/groups/file"
+        chmod 0604 "$E2E_TMP/groups/file"
+        id=$(container_run web groups 'cat /groups/file; grep Groups /proc/self/status' ".mounts = [{container_path: \"/groups\", host_path: \"$E2E_TMP/groups\"}] |
+                .linux.security_context = {run_as_user: {value: 1000}, run_as_group: {value: 3000}, supplemental_groups: [4000]}")
+        eventually 10 grep -q Groups "$E2E_TMP/logs/web/groups.log"
+        cat "$E2E_TMP/logs/web/groups.log"
+        container_log web groups | grep -q 'Groups:.*3000' && ! container_log web groups | grep -q secret
+}
+
 # status URL: what an upgrade request to it is answered.
 status() {
         curl -s -o /dev/null -w '%{http_code} %{redirect_url}' --max-time 5 -H 'Connection: Upgrade' \
@@ -115,7 +169,7 @@ core_pattern=$(cat /proc/sys/kernel/core_pattern)
 forward=$(cat /proc/sys/net/ipv4/ip_forward)
 
 pod_run web >/dev/null
-web=$(container_run web web 'exec sleep 1000')
+web=$(container_run web web 'exec nc -lk -p 9000 -e cat')
 
 check "nobody listens on an abstract socket" no_abstract_sockets
 check "who is not root sees nothing of ours" strangers_see_nothing
@@ -148,6 +202,14 @@ check "a working directory that is a file descriptor is refused" refuses 'leads 
         container_create web cwd true '.working_dir = "/proc/self/fd/7"'
 # Written to in a container, /etc/hosts and its like are full before the node's memory is.
 check "/etc/hosts of a pod takes no more than a few MiB" files_are_bounded
+check "a group that may not read does not, though others may" groups_count
+status=0
+nobody_runs_what_is_in_there >"$E2E_TMP/watch.out" || status=$?
+case $status in
+0) pass "whoever executes a file of a container's is in it" ;;
+77) skip "whoever executes a file of a container's is in it" "$(cat "$E2E_TMP/execs")" ;;
+*) fail "whoever executes a file of a container's is in it" "$E2E_TMP/watch.out" ;;
+esac
 check "the same agent runs on" kill -0 "$AGENT_PID"
 check "the pod goes" pod_remove web
 e2e_end

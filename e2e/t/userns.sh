@@ -44,6 +44,28 @@ writes() {
         (($(crictl stats --output json "$1" | jq -r '.stats[0].writableLayer.inodesUsed.value // 0') > 2))
 }
 
+# below PARENT PID: three processes at least have the user namespace of PID, and each of them is below it wherever it is
+# in a cgroup of ours.  The init of the pod's PID namespace is the monitor's, and is where monitors are.
+below() {
+        local ns other n=0
+
+        ns=$(readlink "/proc/$2/ns/user")
+        for other in /proc/[0-9]*; do
+                [[ $(readlink "$other/ns/user" 2>/dev/null) == "$ns" && $(cat "$other/comm") != cringle-init ]] || continue
+                n=$((n + 1))
+                grep -H "$AGENT_CGROUP" "$other/cgroup"
+                grep -q "$AGENT_CGROUP" "$other/cgroup" || return 1
+                if grep "$AGENT_CGROUP" "$other/cgroup" | grep -v ":$1/"; then
+                        return 1
+                fi
+        done
+        ((n >= 3))
+}
+
+killed_for_memory() {
+        [[ $(container_field "$1" .reason) == OOMKilled ]]
+}
+
 # says POD NAME WANT: the log of a container.
 says() {
         same "$(container_log "$1" "$2")" "$3"
@@ -135,6 +157,26 @@ id=$(container_run host main 'ls /sys/class/net; exec sleep 1000')
 check "with the node's network it runs, and sees it" eventually 10 seen host main $NETWORK_BRIDGE
 check_not "which it does not own" crictl exec --sync "$id" ip link set lo mtu 60000
 check "that pod goes, too" pod_remove host
+
+# Below the parent that the kubelet makes, and limits as a whole; on this driver that is a directory of every hierarchy.
+if [[ ${E2E_CGROUP_DRIVER-} != systemd ]]; then
+        held=$AGENT_PODS/held
+        pod_run held "$(userns) | .linux.cgroup_parent = \"$held\"" >/dev/null
+        id=$(container_run held main 'sleep 54320 & exec sleep 1000')
+        crictl exec --sync "$id" sh -c 'sleep 54320 >/dev/null 2>&1 &'
+        check "all of a pod's processes are below the cgroup that was asked for" below "$held" "$(first_pid "$id")"
+        for top in $(cgroup_mounts); do
+                [[ ! -e $top$held/pids.max ]] || echo 20 >"$top$held/pids.max"
+        done
+        check_not "whose limit of processes holds for them" crictl exec --sync "$id" sh -c \
+                'for i in $(seq 40); do sleep 5 >/dev/null 2>&1 & done 2>&1; [ $(ls -d /proc/[0-9]* | wc -l) -gt 25 ]'
+        id=$(container_run held hog 'tail /dev/zero' '.linux.resources.memory_limit_in_bytes = 33554432')
+        check "so does a container's own, of memory" eventually 20 killed_for_memory "$id"
+        check "it goes as well" pod_remove held
+        for top in $(cgroup_mounts); do
+                [[ ! -d $top$held ]] || rmdir "$top$held"
+        done
+fi
 
 pod_run strong "$(userns) | .linux.security_context.privileged = true" >/dev/null
 id=$(container_run strong main 'mkdir /mine && mount -t tmpfs mine /mine && id -u; exec sleep 1000' \
