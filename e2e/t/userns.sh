@@ -62,6 +62,15 @@ below() {
         ((n >= 3))
 }
 
+# limit_pids CGROUP NUMBER
+limit_pids() {
+        local top
+
+        for top in $(cgroup_mounts); do
+                [[ ! -e $top$1/pids.max ]] || echo "$2" >"$top$1/pids.max"
+        done
+}
+
 killed_for_memory() {
         [[ $(container_field "$1" .reason) == OOMKilled ]]
 }
@@ -165,11 +174,10 @@ if [[ ${E2E_CGROUP_DRIVER-} != systemd ]]; then
         id=$(container_run held main 'sleep 54320 & exec sleep 1000')
         crictl exec --sync "$id" sh -c 'sleep 54320 >/dev/null 2>&1 &'
         check "all of a pod's processes are below the cgroup that was asked for" below "$held" "$(first_pid "$id")"
-        for top in $(cgroup_mounts); do
-                [[ ! -e $top$held/pids.max ]] || echo 20 >"$top$held/pids.max"
-        done
+        limit_pids "$held" 20
         check_not "whose limit of processes holds for them" crictl exec --sync "$id" sh -c \
                 'for i in $(seq 40); do sleep 5 >/dev/null 2>&1 & done 2>&1; [ $(ls -d /proc/[0-9]* | wc -l) -gt 25 ]'
+        limit_pids "$held" max
         id=$(container_run held hog 'tail /dev/zero' '.linux.resources.memory_limit_in_bytes = 33554432')
         check "so does a container's own, of memory" eventually 20 killed_for_memory "$id"
         check "it goes as well" pod_remove held
