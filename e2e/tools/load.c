@@ -5,7 +5,8 @@
  *
  * It measures from outside, as a kubelet would see it, so that two runtimes can be held
  * against each other.  This file has the words of the command line and the threads;
- * load_pods.c has the commands that run pods, load_calls.c the others.
+ * load_pods.c has the commands that run pods, load_polling.c the one that asks as a kubelet does all
+ * the time, load_calls.c the others.
  */
 
 #include <getopt.h>
@@ -33,6 +34,7 @@ static const struct command {
         { "pods", load_pods, true, false, false, "run N pods and leave them; prints ids on stderr" },
         { "clean", load_clean, false, false, false, "remove all pods that this program left" },
         { "list", load_list, false, false, false, "ask for lists, status and statistics N times" },
+        { "polling", load_polling, false, false, false, "ask N times for what a kubelet asks all the time; CPU time of --agent" },
         { "pull", load_pull, true, false, false, "remove the image and pull it, N times" },
         { "cold", load_cold, false, true, true, "start PROGRAM N times, until it answers on the socket" },
         { "memory", load_memory, false, false, false, "memory of the processes in the cgroups of --account" },
@@ -47,6 +49,9 @@ static void print_help(FILE *out)
         fprintf(out,
                 "\n"
                 "  -n N, -c PARALLEL     how many, how many at a time (1, 1)\n"
+                "  --containers N        of each pod that `pods` leaves (1)\n"
+                "  --agent PID           whose CPU time `polling` tells\n"
+                "  --only QUESTION       one line of its table\n"
                 "  --image REF           what the pods run, or what is pulled\n"
                 "  --network host|pod    (host)\n"
                 "  --cgroup-parent PATH  of the pods\n"
@@ -155,10 +160,12 @@ static int parse_network(const char *text, bool *ret_host, struct cringle_err *e
         return 0;
 }
 
-enum { IMAGE = 256, NETWORK, CGROUP_PARENT, CDI_DEVICE, LOG_DIR, TIMEOUT, ACCOUNT, SOCKET, JSON, HELP };
+enum { IMAGE = 256, NETWORK, CGROUP_PARENT, CDI_DEVICE, LOG_DIR, TIMEOUT, ACCOUNT, CONTAINERS, AGENT, ONLY, SOCKET, JSON, HELP };
 
 static int take_option(struct load *l, int option, bool *json, struct cringle_err *err)
 {
+        size_t number;
+
         switch (option) {
         case 'n':
                 return parse_count(optarg, 1000000, &l->n, err);
@@ -181,6 +188,16 @@ static int take_option(struct load *l, int option, bool *json, struct cringle_er
                 return parse_count(optarg, 3600, &l->timeout, err);
         case ACCOUNT:
                 return strv_add(&l->account, optarg, err);
+        case CONTAINERS:
+                return parse_count(optarg, 100, &l->spec.containers, err);
+        case AGENT:
+                if (parse_count(optarg, INT32_MAX, &number, err) < 0)
+                        return -1;
+                l->agent = (pid_t) number;
+                return 0;
+        case ONLY:
+                l->only = optarg;
+                return 0;
         case SOCKET:
                 l->socket = str_starts(optarg, "unix://") ? optarg + strlen("unix://") : optarg;
                 return 0;
@@ -206,6 +223,8 @@ static int check_use(const struct load *l, const struct command *c, struct cring
                 return err_set(err, CRINGLE_E_INVALID, "say a command; see cringle-load --help");
         if (!l->socket && c->run != load_memory)
                 return err_set(err, CRINGLE_E_INVALID, "%s: say --socket", c->name);
+        if (c->run == load_polling && !l->agent)
+                return err_set(err, CRINGLE_E_INVALID, "%s: say --agent", c->name);
         if (c->wants_image && !l->spec.image)
                 return err_set(err, CRINGLE_E_INVALID, "%s: say --image", c->name);
         if (l->program[0] ? !c->takes_program : c->wants_program)
@@ -224,12 +243,15 @@ int main(int argc, char **argv)
                 { "log-dir", required_argument, NULL, LOG_DIR },
                 { "timeout", required_argument, NULL, TIMEOUT },
                 { "account", required_argument, NULL, ACCOUNT },
+                { "containers", required_argument, NULL, CONTAINERS },
+                { "agent", required_argument, NULL, AGENT },
+                { "only", required_argument, NULL, ONLY },
                 { "socket", required_argument, NULL, SOCKET },
                 { "json", no_argument, NULL, JSON },
                 { "help", no_argument, NULL, HELP },
                 { 0 },
         };
-        struct load l = { .spec.host_network = true, .n = 1, .parallel = 1, .timeout = 60 };
+        struct load l = { .spec = { .host_network = true, .containers = 1 }, .n = 1, .parallel = 1, .timeout = 60 };
         struct cringle_err err = CRINGLE_ERR_INIT;
         const struct command *command;
         auto_report report = { 0 };

@@ -4,9 +4,14 @@
  * What the commands of cringle-load share
  */
 
+#include <sys/types.h>
+
 #include "agent/base/str.h"
 #include "e2e/tools/pod.h"
 #include "e2e/tools/report.h"
+
+/* Pods that load_pods() leaves are in groups of so many. */
+#define LOAD_GROUP 50
 
 struct load {
         const char *socket;
@@ -15,6 +20,8 @@ struct load {
         size_t parallel;
         size_t timeout;                 /* of an exec, in seconds */
         char **account;                 /* cgroups whose CPU time and memory count */
+        pid_t agent;                    /* the process whose CPU time a single call costs; 0: not said */
+        const char *only;               /* of its questions; NULL: all */
         char **devices;                 /* CDI devices that containers ask for */
         char **program;                 /* to start, or of an exec; ended by NULL */
 };
@@ -27,6 +34,7 @@ int load_exec(struct load *l, struct report *r, struct cringle_err *err);
 int load_pods(struct load *l, struct report *r, struct cringle_err *err);
 int load_clean(struct load *l, struct report *r, struct cringle_err *err);
 int load_list(struct load *l, struct report *r, struct cringle_err *err);
+int load_polling(struct load *l, struct report *r, struct cringle_err *err);
 int load_pull(struct load *l, struct report *r, struct cringle_err *err);
 int load_cold(struct load *l, struct report *r, struct cringle_err *err);
 int load_memory(struct load *l, struct report *r, struct cringle_err *err);

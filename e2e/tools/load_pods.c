@@ -25,10 +25,11 @@ struct lives {
 
 static int new_pod(struct load *l, size_t index, struct pod **ret, struct cringle_err *err)
 {
-        char name[NAME_MAX_LEN];
+        char name[NAME_MAX_LEN], group[NAME_MAX_LEN];
 
         snprintf(name, sizeof name, "load-%d-%zu", (int) getpid(), index);
-        return pod_new(&l->spec, name, ret, err);
+        snprintf(group, sizeof group, "%zu", index / LOAD_GROUP);
+        return pod_new(&l->spec, name, group, ret, err);
 }
 
 static int do_calls(struct pod *p, struct rpc_client *client, enum pod_call first, enum pod_call last, int64_t *times,
@@ -53,6 +54,8 @@ static int live(struct rpc_client *client, size_t index, void *data, struct crin
         if (new_pod(lives->load, index, &p, err) < 0)
                 return -1;
         result = do_calls(p, client, POD_RUN, POD_START, times, &times[UP], err);
+        for (size_t i = 1; result == 0 && lives->ids && i < lives->load->spec.containers; i++)
+                result = pod_add_container(p, client, i, err);
         if (result == 0 && lives->ids) {
                 lives->ids[index] = strdup(pod_id(p));
                 if (!lives->ids[index])

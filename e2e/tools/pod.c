@@ -15,6 +15,11 @@
 
 #define N_ELEMENTS(array) (sizeof(array) / sizeof(array)[0])
 
+#define POD_LABELS 5
+#define CONTAINER_LABELS 6
+#define POD_ANNOTATIONS 2
+#define CONTAINER_ANNOTATIONS 5
+
 /* The messages take no const. */
 static char label_key[] = "cringle-load", label_value[] = "pod", space[] = "load";
 static char container_name[] = "main", log_name[] = "main.log";
@@ -31,10 +36,13 @@ static const char *const dns_searches[] = { "load.svc.cluster.local", "svc.clust
 
 /* The messages point at each other, so it stays where it was made. */
 struct pod {
-        char *name, *log_dir;
+        char *name, *group, *log_dir;
         char *id, *container_id;
 
-        Cri__Pair label, *labels[1];
+        /* The pod's labels are the container's, and the container's name. */
+        Cri__Pair label[CONTAINER_LABELS], *labels[CONTAINER_LABELS];
+        Cri__Pair note[POD_ANNOTATIONS], *notes[POD_ANNOTATIONS];
+        Cri__Pair container_note[CONTAINER_ANNOTATIONS], *container_notes[CONTAINER_ANNOTATIONS];
         Cri__DNSConfig dns;
         Cri__NamespaceOption namespaces;
         Cri__SecurityProfile seccomp;
@@ -66,12 +74,35 @@ int cri_call(struct rpc_client *client, const ProtobufCServiceDescriptor *servic
         return 0;
 }
 
+static void say(Cri__Pair *pairs, Cri__Pair **list, size_t nth, const char *key, const char *value)
+{
+        cri__pair__init(&pairs[nth]);
+        pairs[nth].key = (char *) key;
+        pairs[nth].value = (char *) value;
+        list[nth] = &pairs[nth];
+}
+
+/* As many, and as long, as a kubelet's. */
+static void describe_pairs(struct pod *p)
+{
+        say(p->label, p->labels, 0, label_key, label_value);
+        say(p->label, p->labels, 1, POD_GROUP_LABEL, p->group);
+        say(p->label, p->labels, 2, "io.kubernetes.pod.name", p->name);
+        say(p->label, p->labels, 3, "io.kubernetes.pod.namespace", space);
+        say(p->label, p->labels, 4, POD_UID_LABEL, p->name);
+        say(p->label, p->labels, 5, "io.kubernetes.container.name", container_name);
+        say(p->note, p->notes, 0, "kubernetes.io/config.seen", "2026-01-01T00:00:00.000000000Z");
+        say(p->note, p->notes, 1, "kubernetes.io/config.source", "api");
+        say(p->container_note, p->container_notes, 0, "io.kubernetes.container.hash", "30c4b6a1");
+        say(p->container_note, p->container_notes, 1, "io.kubernetes.container.restartCount", "0");
+        say(p->container_note, p->container_notes, 2, "io.kubernetes.container.terminationMessagePath", "/dev/termination-log");
+        say(p->container_note, p->container_notes, 3, "io.kubernetes.container.terminationMessagePolicy", "File");
+        say(p->container_note, p->container_notes, 4, "io.kubernetes.pod.terminationGracePeriod", "30");
+}
+
 static void describe_shared(struct pod *p, const struct pod_spec *spec)
 {
-        cri__pair__init(&p->label);
-        p->label.key = label_key;
-        p->label.value = label_value;
-        p->labels[0] = &p->label;
+        describe_pairs(p);
 
         cri__namespace_option__init(&p->namespaces);
         p->namespaces.network = spec->host_network ? CRI__NAMESPACE_MODE__NODE : CRI__NAMESPACE_MODE__POD;
@@ -118,7 +149,9 @@ static void describe_sandbox(struct pod *p, const struct pod_spec *spec)
         p->sandbox.linux = &p->sandbox_linux;
         p->sandbox.dns_config = &p->dns;
         p->sandbox.labels = p->labels;
-        p->sandbox.n_labels = N_ELEMENTS(p->labels);
+        p->sandbox.n_labels = POD_LABELS;
+        p->sandbox.annotations = p->notes;
+        p->sandbox.n_annotations = POD_ANNOTATIONS;
         if (!spec->host_network)
                 p->sandbox.hostname = p->name;
         if (p->log_dir)
@@ -151,7 +184,9 @@ static void describe_container(struct pod *p, const struct pod_spec *spec)
         p->container.command = (char **) command;
         p->container.n_command = N_ELEMENTS(command);
         p->container.labels = p->labels;
-        p->container.n_labels = N_ELEMENTS(p->labels);
+        p->container.n_labels = CONTAINER_LABELS;
+        p->container.annotations = p->container_notes;
+        p->container.n_annotations = CONTAINER_ANNOTATIONS;
         p->container.linux = &p->container_linux;
         if (p->log_dir)
                 p->container.log_path = log_name;
@@ -175,14 +210,15 @@ static int describe_devices(struct pod *p, const struct pod_spec *spec, struct c
         return 0;
 }
 
-int pod_new(const struct pod_spec *spec, const char *name, struct pod **ret, struct cringle_err *err)
+int pod_new(const struct pod_spec *spec, const char *name, const char *group, struct pod **ret, struct cringle_err *err)
 {
         auto_of(pod) p = calloc(1, sizeof *p);
 
         if (!p)
                 return err_oom(err);
         p->name = strdup(name);
-        if (!p->name)
+        p->group = strdup(group);
+        if (!p->name || !p->group)
                 return err_oom(err);
         if (spec->log_dir) {
                 p->log_dir = str_printf(err, "%s/%s", spec->log_dir, name);
@@ -205,6 +241,7 @@ struct pod *pod_free(struct pod *p)
                 return NULL;
 
         free(p->name);
+        free(p->group);
         free(p->log_dir);
         free(p->id);
         free(p->container_id);
@@ -306,6 +343,28 @@ const char *pod_call_name(enum pod_call call)
 int pod_call(struct pod *p, struct rpc_client *client, enum pod_call call, int64_t *ret_time, struct cringle_err *err)
 {
         return calls[call].call(p, client, ret_time, err);
+}
+
+int pod_add_container(struct pod *p, struct rpc_client *client, size_t nth, struct cringle_err *err)
+{
+        auto_free char *first = steal(&p->container_id), *log = NULL;
+        auto_free char *name = str_printf(err, "side%zu", nth);
+        int r = -1;
+
+        if (name && p->log_dir)
+                log = str_printf(err, "%s.log", name);
+        if (name && (log || !p->log_dir)) {
+                p->container_metadata.name = p->label[CONTAINER_LABELS - 1].value = name;
+                if (log)
+                        p->container.log_path = log;
+                r = create(p, client, NULL, err) < 0 ? -1 : start(p, client, NULL, err);
+        }
+        p->container_metadata.name = p->label[CONTAINER_LABELS - 1].value = container_name;
+        if (p->log_dir)
+                p->container.log_path = log_name;
+        free(p->container_id);
+        p->container_id = steal(&first);
+        return r;
 }
 
 void pod_abandon(struct pod *p, struct rpc_client *client)

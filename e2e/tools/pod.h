@@ -4,8 +4,9 @@
  * Pods as a kubelet asks for them, one call of the container runtime interface at a time
  *
  * One container, `sleep`, with the node's default seccomp profile, the kubelet's masked and
- * read-only paths, limits on CPU and memory, and a PID namespace of its own.  All carry
- * the label by which pod_list() finds them again.
+ * read-only paths, limits on CPU and memory, and a PID namespace of its own; more of them
+ * when they are asked for.  All carry the label by which pod_list() finds them again, and labels and
+ * annotations as a kubelet gives them.
  */
 
 #include <stdbool.h>
@@ -41,8 +42,13 @@ struct pod_spec {
         const char *cgroup_parent;      /* NULL: the runtime's own choice */
         const char *log_dir;            /* each pod gets a directory in it; NULL: no logs */
         char *const *cdi_devices;       /* that the container asks for, ended by NULL; may be NULL */
+        size_t containers;              /* of each pod that is to stay */
         bool host_network;
 };
+
+/* The label by which a kubelet asks for one pod, and one by which to ask for some; values are the pod's name, its @group. */
+#define POD_UID_LABEL "io.kubernetes.pod.uid"
+#define POD_GROUP_LABEL "cringle-load-group"
 
 /* A pod's life, in this order. */
 enum pod_call {
@@ -62,10 +68,13 @@ const char *pod_call_name(enum pod_call call);
 struct pod;
 
 /* A pod @name of @spec, which must stay; nothing is asked yet. */
-int pod_new(const struct pod_spec *spec, const char *name, struct pod **ret, struct cringle_err *err);
+int pod_new(const struct pod_spec *spec, const char *name, const char *group, struct pod **ret, struct cringle_err *err);
 struct pod *pod_free(struct pod *p);
 
 int pod_call(struct pod *p, struct rpc_client *client, enum pod_call call, int64_t *ret_time, struct cringle_err *err);
+
+/* One more container beside the first, the @nth, created and started. */
+int pod_add_container(struct pod *p, struct rpc_client *client, size_t nth, struct cringle_err *err);
 
 /* Stop and remove whatever there is of it after a failure; what goes wrong here is not told. */
 void pod_abandon(struct pod *p, struct rpc_client *client);
