@@ -97,7 +97,7 @@ HANDLER(cri_list_containers)
 {
         struct cri *cri = data;
 
-        pods_list_containers(cri->pods, ((const Cri__ListContainersRequest *) request)->filter, cri_reply_message, call);
+        pods_list_containers(cri->pods, ((const Cri__ListContainersRequest *) request)->filter, cri_reply_items, call);
 }
 
 static void reopen_done(void *data, const char *id, const struct cringle_err *err)

@@ -105,5 +105,6 @@ void cri_run_stream(struct cri *cri, struct workers *workers, struct rpc_call *c
 int cri_images_list(struct cri *cri, const Cri__ImageFilter *filter, pods_message_fn fn, void *data,
                     struct cringle_err *err);
 
-/* A pods_message_fn that answers the call @data. */
+/* A pods_message_fn, and a pods_items_fn, that answer the call @data. */
 void cri_reply_message(void *data, const ProtobufCMessage *message);
+void cri_reply_items(void *data, const struct iovec *items, size_t n);

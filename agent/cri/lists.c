@@ -9,7 +9,7 @@ HANDLER(cri_stream_pod_sandboxes)
         struct cri *cri = data;
         struct stream *s = stream_new(cri->loop, call, &cri__stream_pod_sandboxes_response__descriptor);
 
-        pods_list_sandboxes(cri->pods, ((const Cri__StreamPodSandboxesRequest *) request)->filter, stream_send_answer, s);
+        pods_list_sandboxes(cri->pods, ((const Cri__StreamPodSandboxesRequest *) request)->filter, stream_send_items, s);
         stream_end(s, NULL);
 }
 
@@ -18,7 +18,7 @@ HANDLER(cri_stream_containers)
         struct cri *cri = data;
         struct stream *s = stream_new(cri->loop, call, &cri__stream_containers_response__descriptor);
 
-        pods_list_containers(cri->pods, ((const Cri__StreamContainersRequest *) request)->filter, stream_send_answer, s);
+        pods_list_containers(cri->pods, ((const Cri__StreamContainersRequest *) request)->filter, stream_send_items, s);
         stream_end(s, NULL);
 }
 

@@ -66,5 +66,5 @@ HANDLER(cri_list_pod_sandbox)
 {
         struct cri *cri = data;
 
-        pods_list_sandboxes(cri->pods, ((const Cri__ListPodSandboxRequest *) request)->filter, cri_reply_message, call);
+        pods_list_sandboxes(cri->pods, ((const Cri__ListPodSandboxRequest *) request)->filter, cri_reply_items, call);
 }

@@ -168,3 +168,8 @@ void cri_reply_message(void *data, const ProtobufCMessage *message)
 {
         rpc_call_reply(data, message);
 }
+
+void cri_reply_items(void *data, const struct iovec *items, size_t n)
+{
+        rpc_call_reply_packed(data, items, n);
+}

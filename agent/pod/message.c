@@ -8,6 +8,8 @@
 #include "agent/base/own.h"
 #include "agent/pod/message.h"
 
+#define ITEM_TAG (1 << 3 | 2)           /* field 1, with a length */
+
 void *message_copy(const void *message)
 {
         const ProtobufCMessage *m = message;
@@ -18,6 +20,25 @@ void *message_copy(const void *message)
                 return NULL;
         protobuf_c_message_pack(m, bytes);
         return protobuf_c_message_unpack(m->descriptor, NULL, n, bytes);
+}
+
+uint8_t *message_item(const void *message, size_t *ret_n)
+{
+        size_t n = protobuf_c_message_get_packed_size(message), left, head = 2;
+        uint8_t *bytes, *at;
+
+        for (left = n; left >= 0x80; left >>= 7)
+                head++;
+        bytes = at = malloc(head + n);
+        if (!bytes)
+                return NULL;
+        *at++ = ITEM_TAG;
+        for (left = n; left >= 0x80; left >>= 7)
+                *at++ = (uint8_t) (left | 0x80);
+        *at++ = (uint8_t) left;
+        protobuf_c_message_pack(message, at);
+        *ret_n = head + n;
+        return bytes;
 }
 
 void *message_free(void *message)

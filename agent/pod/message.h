@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "cri.pb-c.h"
 
@@ -19,6 +20,12 @@ static inline char *message_text(const char *s)
 
 /* A deep copy, freed with protobuf_c_message_free_unpacked(m, NULL); NULL: out of memory. */
 void *message_copy(const void *message);
+
+/*
+ * @message packed as an item of another's first field, a repeated one: with tag and length before it.  The caller's; NULL:
+ * out of memory.
+ */
+uint8_t *message_item(const void *message, size_t *ret_n);
 
 /* As protobuf_c_message_free_unpacked(); always NULL; NULL is fine. */
 void *message_free(void *message);

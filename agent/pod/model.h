@@ -43,7 +43,9 @@ struct pods {
 
         struct map by_id;               /* id -> struct pod */
         struct map by_name;             /* pod key -> struct pod */
+        struct map by_uid;              /* label UID_LABEL -> the first struct pod of those that have it */
         struct map containers;          /* id -> struct container */
+        size_t strays;                  /* containers with another uid than their pod's, see lists.c */
         struct map container_names;     /* container key -> struct container */
         struct map execs;               /* exec id -> struct exec */
         struct map users;               /* image id + user string -> struct oci_user */
@@ -56,6 +58,14 @@ struct pods {
         void *event_data;
 };
 
+/* What lists say of an object, packed; see lists.c, which alone looks into it. */
+struct listed {
+        uint8_t *bytes;                 /* NULL: it was never listed */
+        size_t n;
+        int64_t created_at;             /* as in these bytes; so is */
+        int state;
+};
+
 struct container {
         unsigned refs;
         struct pods *pods;
@@ -65,6 +75,7 @@ struct container {
         char *key;
         Cri__CreateContainerRequest *request;
         Cri__ContainerStatus *status;   /* its strings and members are its own */
+        struct listed listed;
         struct image *image;            /* NULL when it is gone (after a restart) */
         char *bundle;                   /* <root>/pods/<pod>/<id> */
         char **args;                    /* of its specification, for hooks; set when that is made; NULL after a restart */
@@ -96,6 +107,8 @@ struct pod {
         char *key;
         Cri__RunPodSandboxRequest *request;
         Cri__PodSandboxStatus *status;
+        struct listed listed;
+        struct pod *next_of_uid;
         char *run_dir;                  /* <state>/pods/<id> */
         char *dir;                      /* <root>/pods/<id> */
         char *step;
@@ -123,6 +136,7 @@ void container_ref(void *container);
 void container_unref(void *container);
 
 int pod_enter(struct pod *pod, struct cringle_err *err);                /* into the maps */
+int pod_enter_unnamed(struct pod *pod, struct cringle_err *err);        /* a stopped one, which holds no name */
 void pod_leave(struct pod *pod);                                        /* out of them; drops their reference */
 void pod_drop_name(struct pod *pod);
 
@@ -213,8 +227,16 @@ int container_destroy_process(struct container *c, const struct cringle_call *ca
 int container_remove_cgroup(struct container *c, const struct cringle_call *call, struct cringle_err *err);
 int container_remove_files(struct container *c, struct cringle_err *err);
 
-/* status.c: the CRI's number of a signal; an id in a filter: whole, the beginning of one, or empty. */
+/* status.c: the CRI's number of a signal. */
 Cri__Signal signal_of(int signal);
+
+/* lists.c: when one enters the maps or has left them; by whom lists are filtered most often. */
+int pod_index(struct pod *pod, struct cringle_err *err);
+void pod_unindex(struct pod *pod);
+bool container_strays(const struct container *c);
+void listed_done(struct listed *l);
+
+/* An id in a filter: whole, the beginning of one, or empty. */
 bool id_fits(const char *id, const char *wanted);
 
 /* container_exit.c: the executor tells. */

@@ -77,6 +77,7 @@ void pod_unref(void *data)
         message_free((ProtobufCMessage *) pod->request);
         message_free((ProtobufCMessage *) pod->status);
         message_free((ProtobufCMessage *) pod->resources);
+        listed_done(&pod->listed);
         free(pod->key);
         free(pod->run_dir);
         free(pod->dir);
@@ -169,6 +170,7 @@ void container_unref(void *data)
         pod_unref(c->pod);
         message_free((ProtobufCMessage *) c->request);
         message_free((ProtobufCMessage *) c->status);
+        listed_done(&c->listed);
         image_unref(c->image);
         free(c->bundle);
         strv_free(c->args);
@@ -178,14 +180,27 @@ void container_unref(void *data)
         free(c);
 }
 
+int pod_enter_unnamed(struct pod *pod, struct cringle_err *err)
+{
+        struct map *by_id = &pod->pods->by_id;
+
+        if (map_put(by_id, pod->id, pod, err) < 0)
+                return -1;
+        if (pod_index(pod, err) < 0) {
+                map_take(by_id, pod->id);
+                return -1;
+        }
+        return 0;
+}
+
 int pod_enter(struct pod *pod, struct cringle_err *err)
 {
-        struct pods *pods = pod->pods;
+        struct map *by_name = &pod->pods->by_name;
 
-        if (map_put(&pods->by_name, pod->key, pod, err) < 0)
+        if (map_put(by_name, pod->key, pod, err) < 0)
                 return -1;
-        if (map_put(&pods->by_id, pod->id, pod, err) < 0) {
-                map_take(&pods->by_name, pod->key);
+        if (pod_enter_unnamed(pod, err) < 0) {
+                map_take(by_name, pod->key);
                 return -1;
         }
         return 0;
@@ -202,8 +217,10 @@ void pod_leave(struct pod *pod)
         pod_drop_name(pod);
         pod->visible = false;
         pod->gone = true;
-        if (map_take(&pod->pods->by_id, pod->id))
-                pod_unref(pod);
+        if (!map_take(&pod->pods->by_id, pod->id))
+                return;
+        pod_unindex(pod);
+        pod_unref(pod);
 }
 
 int container_enter(struct container *c, struct cringle_err *err)
@@ -218,6 +235,7 @@ int container_enter(struct container *c, struct cringle_err *err)
         }
         c->next = c->pod->containers;
         c->pod->containers = c;
+        pods->strays += container_strays(c);
         return 0;
 }
 
@@ -234,7 +252,7 @@ void container_leave(struct container *c)
         c->gone = true;
         if (!map_take(&c->pods->containers, c->id))
                 return;
-
+        c->pods->strays -= container_strays(c);
         for (struct container **at = &c->pod->containers; *at; at = &(*at)->next)
                 if (*at == c) {
                         *at = c->next;
@@ -532,6 +550,7 @@ struct pods *pods_free(struct pods *pods)
         map_done(&pods->container_names, NULL);
         map_done(&pods->by_id, NULL);
         map_done(&pods->by_name, NULL);
+        map_done(&pods->by_uid, NULL);
         map_done(&pods->execs, NULL);
         streaming_free(pods->streaming);
         map_done(&pods->users, free_user);

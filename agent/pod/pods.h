@@ -18,6 +18,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 #include "cri.pb-c.h"
 
@@ -128,12 +129,19 @@ bool pods_leave(struct pods *pods, void *data, struct buf *ret);
  */
 typedef void (*pods_message_fn)(void *data, const ProtobufCMessage *message);
 
-void pods_list_sandboxes(struct pods *pods, const Cri__PodSandboxFilter *filter, pods_message_fn fn, void *data);
-void pods_list_containers(struct pods *pods, const Cri__ContainerFilter *filter, pods_message_fn fn, void *data);
 int pods_sandbox_status(struct pods *pods, const char *id, bool verbose, pods_message_fn fn, void *data,
                         struct cringle_err *err);
 int pods_container_status(struct pods *pods, const char *id, bool verbose, pods_message_fn fn, void *data,
                           struct cringle_err *err);
+
+/*
+ * Lists, likewise, but of packed items: each as it is in a message of which it is one in the first field, with
+ * tag and length, so that all of them one behind the other are that message.  Borrowed for the call.
+ */
+typedef void (*pods_items_fn)(void *data, const struct iovec *items, size_t n);
+
+void pods_list_sandboxes(struct pods *pods, const Cri__PodSandboxFilter *filter, pods_items_fn fn, void *data);
+void pods_list_containers(struct pods *pods, const Cri__ContainerFilter *filter, pods_items_fn fn, void *data);
 
 /* All borrowed for the call, which is made under the same lock. */
 struct pods_inspection {

@@ -64,7 +64,7 @@ static int load_pod(void *data, const struct stored *row, struct cringle_err *er
         pod->rebooted = strcmp(row->boot_id, pods->boot_id) != 0;
 
         /* A stopped one holds no name: that may be a later pod's. */
-        if ((pod->detached ? map_put(&pods->by_id, pod->id, pod, err) : pod_enter(pod, err)) < 0) {
+        if ((pod->detached ? pod_enter_unnamed(pod, err) : pod_enter(pod, err)) < 0) {
                 pod_unref(pod);
                 return -1;
         }

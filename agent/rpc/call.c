@@ -346,12 +346,20 @@ static struct chunk *pack(struct rpc_call *call, const ProtobufCMessage *message
         return chunk;
 }
 
-static struct chunk *copy(struct rpc_call *call, const void *bytes, size_t n)
+static struct chunk *copy(struct rpc_call *call, const struct iovec *parts, size_t n)
 {
-        struct chunk *chunk = chunk_new(call, n);
+        struct chunk *chunk;
+        uint8_t *to;
+        size_t size = 0;
 
-        if (chunk && n > 0)
-                memcpy(chunk->bytes + RPC_PREFIX, bytes, n);
+        for (size_t i = 0; i < n; i++)
+                size += parts[i].iov_len;
+        chunk = chunk_new(call, size);
+        if (!chunk)
+                return NULL;
+        to = chunk->bytes + RPC_PREFIX;
+        for (size_t i = 0; i < n; i++)
+                to = mempcpy(to, parts[i].iov_base, parts[i].iov_len);
         return chunk;
 }
 
@@ -360,9 +368,9 @@ void rpc_call_reply(struct rpc_call *call, const ProtobufCMessage *reply)
         queue(call, pack(call, reply), true);
 }
 
-void rpc_call_reply_packed(struct rpc_call *call, const void *bytes, size_t n)
+void rpc_call_reply_packed(struct rpc_call *call, const struct iovec *parts, size_t n)
 {
-        queue(call, copy(call, bytes, n), true);
+        queue(call, copy(call, parts, n), true);
 }
 
 int rpc_call_send(struct rpc_call *call, const ProtobufCMessage *message)
@@ -372,7 +380,9 @@ int rpc_call_send(struct rpc_call *call, const ProtobufCMessage *message)
 
 int rpc_call_send_packed(struct rpc_call *call, const void *bytes, size_t n)
 {
-        return queue(call, copy(call, bytes, n), false);
+        const struct iovec part = { .iov_base = (void *) bytes, .iov_len = n };
+
+        return queue(call, copy(call, &part, n > 0), false);
 }
 
 void rpc_call_finish(struct rpc_call *call)

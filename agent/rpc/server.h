@@ -23,6 +23,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 #include <protobuf-c/protobuf-c.h>
 
@@ -149,8 +150,8 @@ void rpc_call_on_cancel(struct rpc_call *call, void (*fn)(void *data), void *dat
 /* The answer to a unary call.  Packed on the calling thread; @reply may go afterwards. */
 void rpc_call_reply(struct rpc_call *call, const ProtobufCMessage *reply);
 
-/* The same with a message that is packed already; copied. */
-void rpc_call_reply_packed(struct rpc_call *call, const void *bytes, size_t n);
+/* The same with a message that is packed already, in @n parts; copied. */
+void rpc_call_reply_packed(struct rpc_call *call, const struct iovec *parts, size_t n);
 
 /*
  * One more message of a streaming answer.  0: taken; 1: taken, but more than

@@ -263,6 +263,35 @@ void stream_send_answer(void *data, const ProtobufCMessage *list)
         stream_send_list(data, list);
 }
 
+static struct item *item_of(const struct iovec *parts, size_t n, size_t bytes)
+{
+        struct item *item = malloc(sizeof *item + bytes);
+        uint8_t *to;
+
+        if (!item)
+                abort();
+        item->next = NULL;
+        item->n = bytes;
+        to = item->bytes;
+        for (size_t i = 0; i < n; i++)
+                to = mempcpy(to, parts[i].iov_base, parts[i].iov_len);
+        return item;
+}
+
+void stream_send_items(void *stream, const struct iovec *items, size_t n)
+{
+        size_t from = 0, bytes = 0;
+
+        for (size_t i = 0; i < n; i++) {
+                bytes += items[i].iov_len;
+                if (bytes < CHUNK && i + 1 < n)
+                        continue;
+                tell(stream, item_of(items + from, i + 1 - from, bytes), NULL);
+                from = i + 1;
+                bytes = 0;
+        }
+}
+
 /* --- those who watch --- */
 
 void stream_watch(struct stream *s, struct audience *a, bool (*wants)(void *data, const ProtobufCMessage *message),

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 #include "agent/base/loop.h"
 #include "agent/rpc/server.h"
@@ -31,6 +32,9 @@ void stream_send_list(struct stream *s, const ProtobufCMessage *list);
 
 /* The same with the stream as @data. */
 void stream_send_answer(void *data, const ProtobufCMessage *list);
+
+/* The same with items that are packed, each with the tag of the first field. */
+void stream_send_items(void *stream, const struct iovec *items, size_t n);
 
 /* No more: the end, or (@err not NULL) the failure, comes after what was sent before.  Any thread, once. */
 void stream_end(struct stream *s, const struct cringle_err *err);

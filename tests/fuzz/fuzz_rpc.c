@@ -57,7 +57,7 @@ static void on_call(struct rpc_call *call, const ProtobufCMessage *request, void
         protobuf_c_message_pack(copy, (uint8_t *) again.data);
         must(memcmp(once.data, again.data, n) == 0);
         protobuf_c_message_free_unpacked(copy, NULL);
-        rpc_call_reply_packed(call, "", 0);
+        rpc_call_reply_packed(call, NULL, 0);
 }
 
 static void serve(const ProtobufCServiceDescriptor *service, struct rpc_handler *list)
