@@ -18,6 +18,8 @@
 
 struct kept;
 
+#define KEPT_COST 4500                  /* bytes of the kernel's memory for each file, most of it a page to write into */
+
 /* At most @max files are open at a time; beyond that each look opens and closes. */
 int kept_new(size_t max, struct kept **ret, struct cringle_err *err);
 struct kept *kept_free(struct kept *k);

@@ -106,11 +106,13 @@ static int memory_v2(struct source *m, bool all, struct cringle_cgroup_stats *s,
         if (s->memory_kernel == CRINGLE_UNSET)          /* before Linux 5.18 */
                 s->memory_kernel = value_of(m, "slab");
 
+        if (!all)
+                return 0;
         if (source_read(m, "memory.events", err) < 0)
                 return -1;
         s->oom_kills = value_of(m, "oom_kill");
         s->memory_failures = value_of(m, "max");
-        return all ? read_number(m, "memory.peak", &s->memory_max_usage, err) : 0;
+        return read_number(m, "memory.peak", &s->memory_max_usage, err);
 }
 
 static int memory_v1(struct source *m, bool all, struct cringle_cgroup_stats *s, struct cringle_err *err)
@@ -133,14 +135,16 @@ static int memory_v1(struct source *m, bool all, struct cringle_cgroup_stats *s,
         if (s->memory_limit >= V1_NONE)
                 s->memory_limit = CRINGLE_UNSET;
 
+        if (!all)
+                return 0;
         if (source_read(m, "memory.oom_control", err) < 0)
                 return -1;
         s->oom_kills = value_of(m, "oom_kill");
-        if (all && (read_number(m, "memory.kmem.usage_in_bytes", &s->memory_kernel, err) < 0 ||
-                    read_number(m, "memory.max_usage_in_bytes", &s->memory_max_usage, err) < 0 ||
-                    read_number(m, "memory.failcnt", &s->memory_failures, err) < 0))
-                return -1;
-        return 0;
+        return read_number(m, "memory.kmem.usage_in_bytes", &s->memory_kernel, err) < 0 ||
+               read_number(m, "memory.max_usage_in_bytes", &s->memory_max_usage, err) < 0 ||
+               read_number(m, "memory.failcnt", &s->memory_failures, err) < 0
+               ? -1
+               : 0;
 }
 
 static int memory(struct source *m, bool all, struct cringle_cgroup_stats *s, struct cringle_err *err)

@@ -71,16 +71,21 @@ struct work {
         size_t n;
 };
 
-static int look_into(struct netdev_look *l, struct buf *text)
+/* @self: of /proc/thread-self, where net is the namespace that the thread is in at the time. */
+static int look_into(struct netdev_look *l, int self, struct buf *text)
 {
         auto_fd int fd = open(l->path, O_RDONLY | O_CLOEXEC);
+        auto_fd int dev = -1;
 
         if (fd < 0)
                 return err_sys(&l->err, "open %s", l->path);
         if (setns(fd, CLONE_NEWNET) < 0)
                 return err_sys(&l->err, "enter the network namespace %s", l->path);
+        dev = openat(self, "net/dev", O_RDONLY | O_CLOEXEC);
+        if (dev < 0)
+                return err_sys(&l->err, "open net/dev of this thread");
         text->len = 0;
-        if (file_read("/proc/thread-self/net/dev", TEXT_MAX, text, &l->err) < 0)
+        if (file_read_fd(dev, TEXT_MAX, text, &l->err) < 0)
                 return -1;
         return netdev_parse(text->data, &l->list, &l->n, &l->err);
 }
@@ -89,10 +94,11 @@ static void *look_into_all(void *data)
 {
         struct work *w = data;
         auto_buf text = BUF_INIT;
+        auto_fd int self = open("/proc/thread-self", O_PATH | O_DIRECTORY | O_CLOEXEC);
 
         for (size_t i = 0; i < w->n; i++)
                 if (w->looks[i].path)
-                        look_into(&w->looks[i], &text);
+                        look_into(&w->looks[i], self, &text);
         return NULL;
 }
 

@@ -102,7 +102,7 @@ struct cringle_cgroup_stats {
         int64_t swap_usage;
         int64_t swap_limit;
         int64_t pids;
-        int64_t oom_kills;              /* since the cgroup was made */
+        int64_t oom_kills;              /* since the cgroup was made; for metrics alone, though it stands here */
 
         struct cringle_pressure cpu_some, cpu_full, memory_some, memory_full, io_some, io_full;
 
