@@ -20,6 +20,30 @@ static bool is_there(struct nri *n, const char *name)
         return there;
 }
 
+/* The last call that one called @name, or labelled so, has left without an answer, or NULL.  The lock is held. */
+static const char *last_of(const struct nri *n, const char *name)
+{
+        const char *label;
+        void *text;
+
+        for (size_t at = 0; map_next(&n->unanswered, &at, &label, &text);)
+                if (strcmp(label, name) == 0 || strcmp(label + 3, name) == 0)   /* behind the index and '-' */
+                        return text;
+        return NULL;
+}
+
+static int missed(struct nri *n, const char *name, struct cringle_err *err)
+{
+        const char *last;
+
+        pthread_mutex_lock(&n->lock);
+        last = last_of(n, name);
+        err_set(err, CRINGLE_E_UNAVAILABLE, "NRI plugin %s, without which nothing is created, is not there%s%s", name,
+                last ? "; it did not answer " : "", last ? last : "");
+        pthread_mutex_unlock(&n->lock);
+        return -1;
+}
+
 static int check_required(struct nri *n, struct cringle_err *err)
 {
         const char *name;
@@ -27,8 +51,7 @@ static int check_required(struct nri *n, struct cringle_err *err)
 
         for (size_t at = 0; n->s.enabled && map_next(&n->s.policies, &at, &name, &policy);)
                 if ((enum policy) (intptr_t) policy == POLICY_FAIL && !is_there(n, name))
-                        return err_set(err, CRINGLE_E_UNAVAILABLE, "NRI plugin %s, without which nothing is created, is not there",
-                                       name);
+                        return missed(n, name, err);
         return 0;
 }
 

@@ -677,6 +677,7 @@ struct nri *nri_free(struct nri *n)
         }
         map_done(&n->pods, known_free);
         map_done(&n->containers, known_free);
+        map_done(&n->unanswered, free);
         pthread_cond_destroy(&n->changed);
         pthread_mutex_destroy(&n->lock);
         pthread_rwlock_destroy(&n->gate);

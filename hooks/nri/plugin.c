@@ -183,6 +183,22 @@ static void count_miss(struct plugin *p, bool may_stay)
                 ttrpc_close(p->rpc);
 }
 
+/* For who misses a required plugin later.  Others are not missed. */
+static void note_silence(struct plugin *p, Nri__Event event, const struct cringle_err *why)
+{
+        char *text, *old = NULL;
+
+        if (p->policy != POLICY_FAIL)
+                return;
+        text = str_printf(NULL, "%s: %s", event_name(event), why->text);
+        pthread_mutex_lock(&p->nri->lock);
+        old = map_take(&p->nri->unanswered, p->label);
+        if (!text || map_put(&p->nri->unanswered, p->label, text, NULL) < 0)
+                abort();
+        pthread_mutex_unlock(&p->nri->lock);
+        free(old);
+}
+
 static void count_answer(struct plugin *p)
 {
         pthread_mutex_lock(&p->nri->lock);
@@ -252,6 +268,7 @@ static int finish_call(struct plugin *p, Nri__Event event, int r, const struct t
                 err_wrap(err, "NRI plugin %s at %s", p->label, event_name(event));
                 r = -1;
         } else {
+                note_silence(p, event, err);
                 count_miss(p, p->keep_connected && err->code == CRINGLE_E_DEADLINE);
                 r = judge(p, event, false, err);
         }
@@ -466,6 +483,7 @@ static void enlist(struct plugin *p)
         pthread_mutex_lock(&p->nri->lock);      /* for those who only look at the list */
         p->next = *at;
         *at = p;
+        free(map_take(&p->nri->unanswered, p->label));
         pthread_mutex_unlock(&p->nri->lock);
 }
 

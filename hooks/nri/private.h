@@ -89,6 +89,7 @@ struct nri {
         pthread_mutex_t lock;
         pthread_cond_t changed;         /* something below, or in a plugin, or a known's busy */
         struct map pods, containers;    /* id -> struct known */
+        struct map unanswered;          /* label -> char *: the last call without an answer, until one of that label joins */
         bool stopping;
         unsigned comers;                /* threads that bring a plugin in */
         struct launched *programs;      /* made and freed by the keeper thread */

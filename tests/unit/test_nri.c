@@ -667,6 +667,27 @@ static void without_a_required_plugin_nothing_is_created(void **state)
         assert_int_equal(create(f), -1);
 }
 
+/* A retry, which is what people see in the end, finds nobody; it says how that came. */
+static void where_a_required_plugin_left_is_told_until_it_is_back(void **state)
+{
+        static struct fake_plugin p = FAKE_PLUGIN("10", "needed", .leave = "CreateContainer"), next = FAKE_PLUGIN("10", "needed");
+        struct fixture *f = *state;
+
+        begin(f, "plugins: {needed: {failure: fail}}");
+        join_in(f, &p);
+        assert_int_equal(create(f), -1);
+        assert_contains(f->err.text, "NRI plugin 10-needed at CreateContainer: connection has ended");
+        await(f, &p, false);
+        assert_int_equal(create(f), -1);
+        assert_contains(f->err.text, "is not there; it did not answer CreateContainer: connection has ended: the peer has left");
+        join_in(f, &next);
+        assert_ok(create(f), &f->err);
+        shutdown(next.fd, SHUT_RDWR);
+        await(f, &next, false);
+        assert_int_equal(create(f), -1);
+        assert_null(strstr(f->err.text, "CreateContainer"));
+}
+
 static void silence_of_a_required_plugin_fails_the_operation(void **state)
 {
         static struct fake_plugin p = FAKE_PLUGIN("10", "needed", .hang = "StartContainer");
@@ -874,6 +895,7 @@ UNIT_MAIN(
         TEST(a_creation_evicts_others_unless_it_fails),
         TEST(a_plugin_asks_of_its_own_accord_and_is_told_what_failed),
         TEST(without_a_required_plugin_nothing_is_created),
+        TEST(where_a_required_plugin_left_is_told_until_it_is_back),
         TEST(silence_of_a_required_plugin_fails_the_operation),
         TEST(misses_in_a_row_are_counted_before_a_plugin_is_dropped),
         TEST(a_plugins_own_policy_says_what_its_silence_does),

@@ -43,6 +43,7 @@ struct fake_plugin {
         uint32_t events;                /* 0: all */
         const char *refuse;             /* this method */
         const char *_Atomic hang;       /* likewise: no answer ever */
+        const char *leave;              /* likewise: no answer, since it ends its connection */
         const char *garbage;            /* likewise: an answer that nobody can decode */
         const char *unimplemented;      /* likewise, or "all": as if it were older */
         bool one_message;               /* takes no second message of synchronisation */
@@ -179,6 +180,8 @@ static inline void fake_serve(struct fake_plugin *p, uint32_t stream, const Ttrp
         }
         if (p->hang && strcmp(p->hang, call->method) == 0) {
                 ;
+        } else if (p->leave && strcmp(p->leave, call->method) == 0) {
+                shutdown(p->fd, SHUT_RDWR);
         } else if (p->garbage && strcmp(p->garbage, call->method) == 0) {
                 fake_answer(p, stream, NULL, NULL);
         } else if (p->refuse && strcmp(p->refuse, call->method) == 0) {
