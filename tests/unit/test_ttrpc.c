@@ -401,6 +401,52 @@ static void test_garbage_never_hangs_or_crashes(void **state)
         }
 }
 
+/* ---- the order of requests ---- */
+
+#define CALLERS 8
+#define CALLS 200
+
+static void *call_on(void *data)
+{
+        struct pair *p = data;
+        struct cringle_err err = CRINGLE_ERR_INIT;
+
+        for (int i = 0; i < CALLS; i++) {
+                struct cringle_call call = call_within(NULL, 20 * NSEC_PER_SEC);
+                auto_buf answer = BUF_INIT;
+
+                assert_ok(ttrpc_call(p->us, "a.Service", "Echo", "hello", 5, &call, &answer, &err), &err);
+        }
+        return NULL;
+}
+
+/* A stream's number that is not higher than the last ends the connection, says the public library. */
+static void test_requests_of_many_threads_go_out_in_the_order_of_their_streams(void **state)
+{
+        Ttrpc__Response response = TTRPC__RESPONSE__INIT;
+        pthread_t threads[CALLERS];
+        uint32_t last = 0;
+        struct pair p;
+
+        begin(&p);
+        for (int i = 0; i < CALLERS; i++)
+                assert_int_equal(pthread_create(&threads[i], NULL, call_on, &p), 0);
+        for (int i = 0; i < CALLERS * CALLS; i++) {
+                unsigned char body[4096];
+                uint32_t stream;
+
+                get_message(p.peer, TTRPC_OUT, &stream, 1, body);
+                assert_int_equal(stream % 2, 1);
+                assert_true(stream > last);
+                last = stream;
+                put_message(p.peer, TTRPC_OUT, stream, 2, &response.base);
+        }
+        for (int i = 0; i < CALLERS; i++)
+                pthread_join(threads[i], NULL);
+        assert_int_equal(last, 2 * CALLERS * CALLS - 1);
+        finish(&p);
+}
+
 UNIT_MAIN(
         cmocka_unit_test(test_a_call_gets_its_answer),
         cmocka_unit_test(test_an_error_of_the_peer_is_told_apart_from_a_broken_connection),
@@ -408,6 +454,7 @@ UNIT_MAIN(
         cmocka_unit_test(test_calls_under_way_fail_when_the_peer_leaves),
         cmocka_unit_test(test_a_request_that_is_too_long_is_not_sent),
         cmocka_unit_test(test_a_long_message_goes_as_a_page_and_the_rest),
+        cmocka_unit_test(test_requests_of_many_threads_go_out_in_the_order_of_their_streams),
         cmocka_unit_test(test_the_peer_is_served),
         cmocka_unit_test(test_a_call_is_answered_while_one_is_being_served),
         cmocka_unit_test(test_messages_may_come_in_any_pieces),
