@@ -47,6 +47,7 @@ static void a_watchdog_is_ours_or_none(void **state)
         char path[64], mine[16];
         auto_fd int fd = manager(path);
 
+        assert_true(fd >= 0);
         snprintf(mine, sizeof mine, "%d", getpid());
         setenv("NOTIFY_SOCKET", path, 1);
         setenv("WATCHDOG_USEC", "30000000", 1);
