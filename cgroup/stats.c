@@ -102,6 +102,8 @@ static int memory_v2(struct source *m, bool all, struct cringle_cgroup_stats *s,
         s->major_page_faults = value_of(m, "pgmajfault");
         s->memory_cache = value_of(m, "file");
         s->memory_mapped = value_of(m, "file_mapped");
+        s->memory_active_file = value_of(m, "active_file");
+        s->memory_inactive_file = value_of(m, "inactive_file");
         s->memory_kernel = value_of(m, "kernel");
         if (s->memory_kernel == CRINGLE_UNSET)          /* before Linux 5.18 */
                 s->memory_kernel = value_of(m, "slab");
@@ -131,6 +133,8 @@ static int memory_v1(struct source *m, bool all, struct cringle_cgroup_stats *s,
         s->swap_usage = value_of(m, "total_swap");
         s->memory_cache = value_of(m, "total_cache");
         s->memory_mapped = value_of(m, "total_mapped_file");
+        s->memory_active_file = value_of(m, "total_active_file");
+        s->memory_inactive_file = value_of(m, "total_inactive_file");
         s->swap_limit = both >= V1_NONE ? CRINGLE_UNSET : difference(both, s->memory_limit);
         if (s->memory_limit >= V1_NONE)
                 s->memory_limit = CRINGLE_UNSET;

@@ -34,10 +34,10 @@ static const char *const base_labels[N_BASE] = { "id", "name", "image", "contain
 enum metric {
         BLKIO, CFS_PERIODS, CFS_THROTTLED, CFS_THROTTLED_TIME, CPU_SYSTEM, CPU_USAGE, CPU_USER, FILES, INODES_FREE,
         INODES_TOTAL, FS_LIMIT, FS_READ_BYTES, FS_READS, FS_USAGE, FS_WRITE_BYTES, FS_WRITES, HUGE_MAX, HUGE_USAGE,
-        LAST_SEEN, CACHE, FAILCNT, FAILURES, KERNEL, MAPPED, MEMORY_MAX, RSS, SWAP, MEMORY, WORKING_SET, RX_BYTES,
-        RX_ERRORS, RX_DROPPED, RX_PACKETS, TX_BYTES, TX_ERRORS, TX_DROPPED, TX_PACKETS, OOM, CPU_STALLED, CPU_WAITING,
-        IO_STALLED, IO_WAITING, MEMORY_STALLED, MEMORY_WAITING, PROCESSES, SOCKETS, SPEC_PERIOD, SPEC_QUOTA,
-        SPEC_SHARES, SPEC_MEMORY, SPEC_RESERVATION, SPEC_SWAP, START_TIME, THREADS, THREADS_MAX, ULIMITS,
+        LAST_SEEN, ACTIVE_FILE, INACTIVE_FILE, CACHE, FAILCNT, FAILURES, KERNEL, MAPPED, MEMORY_MAX, RSS, SWAP, MEMORY,
+        WORKING_SET, RX_BYTES, RX_ERRORS, RX_DROPPED, RX_PACKETS, TX_BYTES, TX_ERRORS, TX_DROPPED, TX_PACKETS, OOM,
+        CPU_STALLED, CPU_WAITING, IO_STALLED, IO_WAITING, MEMORY_STALLED, MEMORY_WAITING, PROCESSES, SOCKETS, SPEC_PERIOD,
+        SPEC_QUOTA, SPEC_SHARES, SPEC_MEMORY, SPEC_RESERVATION, SPEC_SWAP, START_TIME, THREADS, THREADS_MAX, ULIMITS,
         N_METRICS
 };
 
@@ -83,6 +83,10 @@ static const struct {
         [HUGE_USAGE] = { "container_hugetlb_usage_bytes", "Bytes of huge pages",
                 GAUGE, { "pagesize" } },
         [LAST_SEEN] = { "container_last_seen", "When it was seen last, in seconds since 1970",
+                GAUGE },
+        [ACTIVE_FILE] = { "container_memory_total_active_file_bytes", "Bytes of files' pages that were used of late",
+                GAUGE },
+        [INACTIVE_FILE] = { "container_memory_total_inactive_file_bytes", "Bytes of files' pages that were not used of late",
                 GAUGE },
         [CACHE] = { "container_memory_cache", "Bytes of page cache",
                 GAUGE },
@@ -285,6 +289,8 @@ static void add_cgroup(struct shown_metrics *s, const struct cringle_cgroup_stat
         add_seconds(s, CPU_SYSTEM, c->cpu_system);
         add_seconds_with(s, CPU_USAGE, c->cpu_usage, (const char *const[]) { "total", "", "", "" });
         add_seconds(s, CPU_USER, c->cpu_user);
+        add(s, ACTIVE_FILE, c->memory_active_file);
+        add(s, INACTIVE_FILE, c->memory_inactive_file);
         add(s, CACHE, c->memory_cache);
         add(s, FAILCNT, c->memory_failures);
         add_with(s, FAILURES, c->page_faults, (const char *const[]) { "pgfault", "hierarchy", "", "" });

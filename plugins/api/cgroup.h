@@ -122,6 +122,8 @@ struct cringle_cgroup_stats {
         int64_t io_reads;
         int64_t io_writes;
         struct cringle_hugepage_usage hugepages[CRINGLE_PAGE_SIZES];
+        int64_t memory_active_file;     /* bytes of files' pages that were used of late, and of others */
+        int64_t memory_inactive_file;
 };
 
 #define CRINGLE_CGROUP_STATS_USAGE offsetof(struct cringle_cgroup_stats, cpu_user)

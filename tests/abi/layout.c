@@ -171,6 +171,8 @@ static const struct line lines[] = {
         MEMBER(cringle_cgroup_stats, io_reads),
         MEMBER(cringle_cgroup_stats, io_writes),
         MEMBER(cringle_cgroup_stats, hugepages),
+        MEMBER(cringle_cgroup_stats, memory_active_file),
+        MEMBER(cringle_cgroup_stats, memory_inactive_file),
         STRUCT(cringle_cgroup_ops),
         MEMBER(cringle_cgroup_ops, size),
         MEMBER(cringle_cgroup_ops, layout),

@@ -214,7 +214,7 @@ static void metrics_are_as_they_are_described(void **state)
         must_run(f, "p", pod);
         must_start(f, pod, "c", c);
         assert_code(0, ask(f, "ListMetricDescriptors", &which, &all));
-        assert_int_equal(all->n_descriptors, 56);
+        assert_int_equal(all->n_descriptors, 58);
         for (size_t i = 0; i < all->n_descriptors; i++) {
                 assert_ptr_equal(descriptor(all, all->descriptors[i]->name), all->descriptors[i]);      /* once */
                 assert_true(strlen(all->descriptors[i]->help) > 0 && all->descriptors[i]->n_label_keys >= 6);

@@ -290,7 +290,7 @@ static void v2_numbers_are_read(void **state)
         put(f, "pod/c/cpu.stat",
             "usage_usec 1500\nuser_usec 1\nsystem_usec 2\nnr_periods 9\nnr_throttled 4\nthrottled_usec 3\n");
         put(f, "pod/c/memory.current", "1000\n");
-        put(f, "pod/c/memory.stat", "anon 300\nfile 500\ninactive_file 400\npgfault 7\npgmajfault 2\n");
+        put(f, "pod/c/memory.stat", "anon 300\nfile 500\ninactive_file 400\nactive_file 100\npgfault 7\npgmajfault 2\n");
         put(f, "pod/c/memory.events", "low 0\nmax 6\noom 3\noom_kill 1\n");
         put(f, "pod/c/memory.peak", "2000\n");
         put(f, "pod/c/pids.current", "5\n");
@@ -314,6 +314,8 @@ static void v2_numbers_are_read(void **state)
         assert_int_equal(s.cpu_throttled, 4);
         assert_int_equal(s.cpu_throttled_time, 3000);
         assert_int_equal(s.memory_cache, 500);
+        assert_int_equal(s.memory_active_file, 100);
+        assert_int_equal(s.memory_inactive_file, 400);
         assert_int_equal(s.memory_failures, 6);
         assert_int_equal(s.memory_max_usage, 2000);
         assert_int_equal(s.io_read_bytes, 15);
