@@ -14,6 +14,7 @@
 #   agent_start [YAML]          $SOCKET, $AGENT_PID; YAML is laid over the configuration
 #   agent_stop, agent_kill      SIGTERM and wait, SIGKILL and wait; agent_start again restarts it
 #   cringle ..., crictl ...     the command lines, on $SOCKET
+#   unit_install                the agent as a unit of systemd instead, where e2e/vm has made a machine for it
 #   pod_run, container_run, ... pods from one line, through crictl
 #   leaks_begin, leaks_none     nothing may stay behind between the two
 #
@@ -524,6 +525,44 @@ agent_sweep() {
         if [[ -n $AGENT_UNITS && -d /run/systemd/system ]]; then
                 systemctl stop "$AGENT_UNITS.slice" || true
         fi
+}
+
+# unit_possible: on a machine of its own, booted with systemd, with an installed tree beside e2e/.
+unit_possible() {
+        [[ -d /run/systemd/system && -d $E2E_TOP/installed ]] || skip_all "no machine with systemd and an installed tree"
+}
+
+# unit_install [YAML]: the installed tree goes to /, with the test's network and registry; `systemctl start cringle` starts it.
+unit_install() {
+        network_make
+        cp -a "$E2E_TOP/installed/." /
+        mkdir -p /etc/cni/net.d /etc/cringle/conf.d
+        cp "$NETWORK_CONF"/*.conflist /etc/cni/net.d/
+        cat >/etc/cringle/conf.d/50-unit.yaml <<Y
+registries:
+  docker.io: {mirrors: [{url: 'http://$REGISTRY', plain_http: true}]}
+  registry.k8s.io: {mirrors: [{url: 'http://$REGISTRY', plain_http: true}]}
+${1-}
+Y
+        if [[ ${E2E_CGROUP_DRIVER-} == systemd ]]; then
+                echo 'cgroup: {plugin: cgroup-systemd}' >>/etc/cringle/conf.d/50-unit.yaml
+        fi
+        SOCKET=/run/cringle/cringle.sock
+        systemctl daemon-reload
+}
+
+unit_pid() {
+        systemctl show --property MainPID --value cringle
+}
+
+# unit_active: as systemd sees it, and answering.
+unit_active() {
+        systemctl is-active --quiet cringle && [[ $(unit_pid) != 0 ]] && crictl version
+}
+
+# unit_another PID: the unit runs, in another process.
+unit_another() {
+        unit_active && [[ $(unit_pid) != "$1" ]]
 }
 
 cgroup_mounts() {

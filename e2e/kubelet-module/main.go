@@ -1,7 +1,9 @@
-// A client of a kubelet's streaming endpoints for e2e/kubelet, on the library that kubectl is made of.
+// What e2e/kubelet wants of Go's libraries: a client of a kubelet's streaming endpoints, on the library that
+// kubectl is made of, and a container's server for gRPC probes.
 //
 //	exec [-websocket] [-stdin] [-tty COLUMNSxROWS] URL     exec or attach; its exit status is the command's
 //	forward [-websocket] URL PORT                          prints the local port, and serves it until killed
+//	health ADDRESS FILE                                    gRPC's health service; it serves while there is a FILE
 //
 // The URL is a kubelet's, parameters included: https://127.0.0.1:10250/exec/default/web/main?command=ls&output=1.
 // Its certificate is not verified, for a kubelet without a cluster signs its own.
@@ -13,10 +15,13 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health/grpc_health_v1"
 	"k8s.io/apimachinery/pkg/util/httpstream"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/portforward"
@@ -99,6 +104,32 @@ func forward(target *url.URL, websocket bool, port string) error {
 	return forwarder.ForwardPorts()
 }
 
+// health answers for the service "e2e" alone, by whether its file is there.
+type health struct {
+	grpc_health_v1.UnimplementedHealthServer
+	file string
+}
+
+func (h *health) Check(_ context.Context, asked *grpc_health_v1.HealthCheckRequest) (*grpc_health_v1.HealthCheckResponse, error) {
+	told := grpc_health_v1.HealthCheckResponse_NOT_SERVING
+	if asked.Service != "e2e" {
+		told = grpc_health_v1.HealthCheckResponse_SERVICE_UNKNOWN
+	} else if _, err := os.Stat(h.file); err == nil {
+		told = grpc_health_v1.HealthCheckResponse_SERVING
+	}
+	return &grpc_health_v1.HealthCheckResponse{Status: told}, nil
+}
+
+func serve(address, file string) error {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return err
+	}
+	server := grpc.NewServer()
+	grpc_health_v1.RegisterHealthServer(server, &health{file: file})
+	return server.Serve(listener)
+}
+
 func main() {
 	var err error
 
@@ -113,6 +144,10 @@ func main() {
 	if len(os.Args) > 2 {
 		flags.Parse(os.Args[2:])
 	}
+	if verb == "health" && flags.NArg() == 2 {
+		fmt.Fprintln(os.Stderr, serve(flags.Arg(0), flags.Arg(1)))
+		os.Exit(255)
+	}
 	target, err := url.Parse(flags.Arg(0))
 
 	switch {
@@ -122,7 +157,7 @@ func main() {
 	case verb == "forward" && flags.NArg() == 2:
 		err = forward(target, *websocket, flags.Arg(1))
 	default:
-		err = errors.New("usage: exec [-websocket] [-stdin] [-tty COLUMNSxROWS] URL | forward [-websocket] URL PORT")
+		err = errors.New("usage: exec [-websocket] [-stdin] [-tty COLUMNSxROWS] URL | forward [-websocket] URL PORT | health ADDRESS FILE")
 	}
 
 	var exit exec.CodeExitError

@@ -1,61 +1,9 @@
 # Pods from an API server: what static pods cannot have.  The server is e2e/tools/kube-api, as small as one kubelet needs.
 
-API_PORT=$(free_port)
-"$E2E_DIR/tools/kube-api" "$API_PORT" >"$E2E_TMP/kube-api.log" 2>&1 &
-API_PID=$!
-api_stop() {
-        [[ -z $API_PID ]] || stop_pid "$API_PID"
-        API_PID=''
-}
-at_exit api_stop
-cat >"$E2E_TMP/kubeconfig" <<Y
-apiVersion: v1
-kind: Config
-clusters: [{name: e2e, cluster: {server: 'http://127.0.0.1:$API_PORT'}}]
-contexts: [{name: e2e, context: {cluster: e2e, user: e2e}}]
-current-context: e2e
-users: [{name: e2e, user: {}}]
-Y
-
-# api METHOD PATH [JSON]
-api() {
-        curl --silent --show-error --fail --max-time 20 -X "$1" -H 'Content-Type: application/json' ${3+--data "$3"} \
-                "http://127.0.0.1:$API_PORT/$2"
-}
-
-PODS=api/v1/namespaces/default/pods
-
-# create NAME SPEC: a pod as a server with defaults would have it.
-create() {
-        api POST "$PODS" "$(jq -n --arg name "$1" --arg node "$NODE" --arg image "$E2E_IMAGE" --argjson spec "$2" '
-                {metadata: {name: $name}, status: {phase: "Pending"},
-                 spec: ({nodeName: $node, restartPolicy: "Always", terminationGracePeriodSeconds: 1, dnsPolicy: "Default",
-                         securityContext: {}, schedulerName: "default-scheduler", enableServiceLinks: false,
-                         automountServiceAccountToken: false} + $spec |
-                        .containers[] |= {image: $image, imagePullPolicy: "IfNotPresent", resources: {},
-                         terminationMessagePath: "/dev/termination-log", terminationMessagePolicy: "File"} + .)}')" >/dev/null
-}
-
-# of NAME CONDITION: of the pod as the server has it.
-of() {
-        [[ $(api GET "$PODS/$1" | jq "$2") == true ]] || {
-                api GET "$PODS/$1" | jq .status
-                return 1
-        }
-}
-
-node_is() {
-        [[ $(api GET "api/v1/nodes/$NODE" | jq "$1") == true ]] || {
-                api GET "api/v1/nodes/$NODE" | jq .status
-                return 1
-        }
-}
-
-ready='[.status.conditions[]? | select(.type == "Ready").status] == ["True"]'
 kubelet_stop
-check "the server answers" within 10 api GET api/v1/nodes
-check "the kubelet starts with it" kubelet_start 'contentType: application/json' --kubeconfig "$E2E_TMP/kubeconfig"
-check "its node is ready" within 60 node_is "$ready"
+check "the server answers" api_start
+check "the kubelet starts with it" kubelet_start 'contentType: application/json' --kubeconfig "$KUBECONFIG"
+check "its node is ready" within 60 node_is "$is_ready"
 check "and names the runtime" node_is '.status.nodeInfo.containerRuntimeVersion | startswith("cringle://")'
 check "and says what it can do" node_is '.status.runtimeHandlers | map(select(.name == "")) | .[0].features.recursiveReadOnlyMounts'
 
@@ -82,7 +30,7 @@ create volume '{"volumes": [{"name": "scratch", "emptyDir": {"sizeLimit": "4Mi"}
         "containers": [{"name": "main", "command": ["sh", "-c", "head -c 6000000 /dev/zero >/scratch/file; exec sleep 100000"],
         "volumeMounts": [{"name": "scratch", "mountPath": "/scratch"}]}]}'
 
-check "a pod from the server runs" within 60 of sources "$ready"
+check "a pod from the server runs" within 60 of sources "$is_ready"
 check "with config maps, secrets, a projection, a tree that is read-only to the bottom" within 20 \
         has "$HOST/sources" hallo open halloopen hallo read-only
 umount "$HOST/tree/below" || umount --lazy "$HOST/tree/below"
@@ -92,7 +40,7 @@ create users '{"hostUsers": false, "volumes": [{"name": "host", "hostPath": {"pa
         "containers": [{"name": "main",
                 "command": ["sh", "-c", "touch /memory/x; (id -u; stat -c %u /memory/x; awk '\''{ print ($2 >= 65536), $3 }'\'' /proc/self/uid_map) >/host/users; exec sleep 100000"],
                 "volumeMounts": [{"name": "host", "mountPath": "/host"}, {"name": "memory", "mountPath": "/memory"}]}]}'
-check "a pod with users of its own runs" within 60 of users "$ready"
+check "a pod with users of its own runs" within 60 of users "$is_ready"
 check "mapped to ids that are nobody's" within 20 has "$HOST/users" 0 0 '1 65536'
 check "its files are the node's root's" same "$(stat -c %u "$HOST/users")" 0
 
@@ -123,10 +71,7 @@ check "nothing of them runs on" within 60 nothing_runs
 for name in sources users layer volume; do
         api DELETE "$PODS/$name" '{}' >/dev/null
 done
-none_left() {
-        same "$(api GET "$PODS" | jq '.items | length')" 0
-}
-check "deleted pods go, and the server is told" within 60 none_left
+check "deleted pods go, and the server is told" within 60 no_pods_there
 kubelet_stop
 api_stop
 check "the kubelet starts without a server" kubelet_start

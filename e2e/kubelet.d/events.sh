@@ -18,11 +18,7 @@ check "the kubelet heard of it" within 20 kubelet_said 'CONTAINER_STARTED_EVENT|
 touch "$HOST/eventful-ends"
 check "and of its end, which it answers with a new one" within 60 status_is eventful main \
         '.restartCount == 1 and .lastState.terminated.exitCode == 4'
-kill_and_start() {
-        agent_kill
-        agent_start
-}
-check "the agent starts anew" kill_and_start
+check "the agent starts anew" killed_and_back agent
 touch "$HOST/eventful-ends"
 check "the kubelet hears it again" within 90 status_is eventful main '.restartCount == 2'
 unmanifest eventful

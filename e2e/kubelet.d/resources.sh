@@ -1,14 +1,5 @@
 # What a pod asks for arrives in the cgroups that the kubelet made for it; who breaks a limit is told.
 
-# cgroup CONTROLLER FILE PATH...: a file of the kubelet's cgroups, joined of the parts.
-cgroup_value() {
-        local controller=$1 file=$2 top IFS=/
-
-        shift 2
-        top=$(awk -v c="$controller" '$0 ~ / - cgroup / && ("," $NF ",") ~ ("," c ",") { print $5; exit }' /proc/self/mountinfo)
-        cat "${top:-/sys/fs/cgroup}$KUBELET_CGROUP/kubepods/$*/$file"
-}
-
 for class in guaranteed burstable besteffort; do
         case $class in
         guaranteed) resources='{limits: {memory: 32Mi, cpu: 200m}}' ;;
