@@ -24,7 +24,7 @@
  *      masks, read-only paths and root; pivot
  *      LAUNCH_READY, exit                           woken by launch_go():
  *                                                   terminal; startContainer hooks; directory; LSM label;
- *                                                   bounding set; groups, gid, uid; no_new_privs; seccomp;
+ *                                                   LAUNCH_EXEC; bounding set; groups, gid, uid; no_new_privs; seccomp;
  *                                                   capabilities; exec: the socket closes
  *
  * Paths in the container's root are only ever resolved by openat2(RESOLVE_IN_ROOT)
@@ -61,7 +61,7 @@ struct launch_request {
 struct launch {
         pid_t worker;
         int worker_fd;          /* non-blocking; messages come here and on process_fd */
-        int process_fd;         /* readable without a message after launch_go(): it has exec'd, or is dead */
+        int process_fd;         /* closed after LAUNCH_EXEC: it has exec'd; without: it is dead */
 };
 
 enum launch_kind {
@@ -73,6 +73,7 @@ enum launch_kind {
         LAUNCH_READY = 6,               /* worker: all is set; it ends now */
         LAUNCH_ERROR = 7,               /* either: err */
         LAUNCH_HOOK = 8,                /* either: one has run, err says how it failed */
+        LAUNCH_EXEC = 9,                /* process: all but its confinement is done; dead without this, it never ran */
 };
 
 /* A run of a hook, as struct wire_hook without what the receiver's plan says. */

@@ -389,6 +389,12 @@ static int prepare(const struct launch_request *request, const struct identity *
         return set_label(request->plan, err);
 }
 
+/* Before the confinement: a filter need not allow it, and might kill for it. */
+static int tell_exec(int fd, struct cringle_err *err)
+{
+        return launch_send(fd, LAUNCH_EXEC, 0, NULL, NULL, 0) < 0 ? err_sys(err, "tell the monitor") : 0;
+}
+
 static int become(const struct launch_request *request, int fd, int tty, struct cringle_err *err)
 {
         struct identity id = { 0 };
@@ -403,7 +409,7 @@ static int become(const struct launch_request *request, int fd, int tty, struct 
         if (!argv || !env || !argv[0])
                 return err_set(err, CRINGLE_E_INVALID, "the plan's command is damaged");
         if (read_identity(request->plan, &id, err) < 0 || prepare(request, &id, tty, fd, &in_cwd, err) < 0 ||
-            confine(request->plan, &id, fd, &in_cwd, err) < 0)
+            tell_exec(fd, err) < 0 || confine(request->plan, &id, fd, &in_cwd, err) < 0)
                 return -1;
         /* After the change of user, which clears it. */
         if (GUARD(die_with_monitor) && request->die_with_parent && prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)

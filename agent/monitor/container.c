@@ -226,6 +226,17 @@ static void launch_failed(struct container *c, const struct cringle_err *err)
         settle_failure(c);
 }
 
+/* Dead before it was the container's program. */
+static void process_died(struct container *c)
+{
+        struct cringle_err err = CRINGLE_ERR_INIT;
+
+        err_set(&err, CRINGLE_E_ABORTED, "the process died %s%s",
+                c->phase == PHASE_STARTING ? "before it could run its program" : "while its container was made",
+                cgroup_oom_kills(c->unified, (const char *const *) c->v1) > c->oom_before ? ", the cgroup being out of memory" : "");
+        launch_failed(c, &err);
+}
+
 static void process_event(struct source *s, uint32_t events);
 
 static void process_ended(struct container *c, int status)
@@ -234,9 +245,11 @@ static void process_ended(struct container *c, int status)
         enum phase before;
 
         c->pid = 0;
-        /* Its end may be known before its start is: what its socket has to say comes first. */
-        if (c->phase == PHASE_STARTING)
+        /* Its end may be known before its start, or its failure, is: what its socket has to say comes first. */
+        if (c->phase < PHASE_RUNNING)
                 process_event(&c->process_source, 0);
+        if (c->phase == PHASE_STARTING)         /* a hook that it was about to run has the socket, too */
+                process_died(c);
         before = c->phase;
         if (!c->own_pid_ns)
                 cgroup_kill(c->unified, (const char *const *) c->v1, NULL);
@@ -342,12 +355,23 @@ static void took_hook(const struct container *c, const struct launch_message *m)
                 serve_hook(c, &run);
 }
 
+static int take_messages(struct container *c, struct source *s);
+
 /* One message of the worker or the process.  False: stop reading, the sources may be gone. */
 static bool take_message(struct container *c, struct launch_message *m, int fds[static 2])
 {
         switch (m->kind) {
         case LAUNCH_PID:
-                c->pid = c->state.pid = m->value;
+                c->state.pid = m->value;
+                if (child_is_there(m->value)) {
+                        c->pid = m->value;
+                        return true;
+                }
+                take_messages(c, &c->process_source);   /* it may have said why */
+                process_died(c);
+                return false;
+        case LAUNCH_EXEC:
+                c->executes = true;
                 return true;
         case LAUNCH_BORN:
                 c->inner_pid = m->value;
@@ -445,14 +469,10 @@ static void process_event(struct source *s, uint32_t events)
         if (take_messages(c, s) != 2)
                 return;
         source_close(s);
-        if (c->phase != PHASE_STARTING) {
-                struct cringle_err err = CRINGLE_ERR_INIT;
-
-                err_set(&err, CRINGLE_E_ABORTED, "the process died while its container was made");
-                if (!c->ready)
-                        launch_failed(c, &err);
+        if (c->phase == PHASE_STARTING ? !c->executes : !c->ready)
+                process_died(c);
+        if (c->phase != PHASE_STARTING || !c->executes)
                 return;                 /* created, and dead before its time: reaping it tells */
-        }
         c->phase = PHASE_RUNNING;
         c->state.started_at = clock_realtime();
         hooks_run(&c->hooks, c->plan, PLAN_POSTSTART, "running", c->pid, poststart_done);

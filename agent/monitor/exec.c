@@ -172,9 +172,17 @@ static void took_terminal(struct exec *e, int fds[static 2])
 
 static void take_message(struct exec *e, struct launch_message *m, int fds[static 2])
 {
+        struct cringle_err err = CRINGLE_ERR_INIT;
+
         switch (m->kind) {
         case LAUNCH_PID:
-                e->pid = m->value;
+                if (child_is_there(m->value)) {
+                        e->pid = m->value;
+                        break;
+                }
+                take_messages(e, &e->process_source);   /* it may have said why */
+                err_set(&err, CRINGLE_E_ABORTED, "the process died before it could run");
+                launch_failed(e, &err);
                 break;
         case LAUNCH_TTY:
                 took_terminal(e, fds);
@@ -186,6 +194,7 @@ static void take_message(struct exec *e, struct launch_message *m, int fds[stati
                 break;
         case LAUNCH_BORN:
         case LAUNCH_WARNING:
+        case LAUNCH_EXEC:
                 break;                  /* an exec has no hooks to tell the pid, and nobody to warn */
         default:
                 launch_failed(e, &m->err);
@@ -215,13 +224,6 @@ static int take_messages(struct exec *e, struct source *s)
                 fd_close(fds[0]);
                 fd_close(fds[1]);
         }
-}
-
-bool exec_names(struct exec *e, pid_t pid)
-{
-        if (e->pid == 0 && e->worker_source.fd >= 0)
-                take_messages(e, &e->worker_source);
-        return e->pid == pid;
 }
 
 static void worker_event(struct source *s, uint32_t events)

@@ -77,6 +77,13 @@ void source_close(struct source *s)
 
 /* --- children ------------------------------------------------------------------------ */
 
+bool child_is_there(pid_t pid)
+{
+        siginfo_t info;
+
+        return waitid(P_PID, (id_t) pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
+}
+
 static void reaped(pid_t pid, int status)
 {
         for (struct container *c = monitor.containers; c; c = c->next) {
@@ -94,14 +101,12 @@ static void reaped(pid_t pid, int status)
                         exec_reaped(e, pid, status);
                         return;
                 }
-        for (struct exec *e = monitor.execs; e; e = e->next)
-                if (exec_names(e, pid)) {
-                        exec_reaped(e, pid, status);
-                        return;
-                }
         if (pid == monitor.init)
                 monitor.init = 0;
-        /* Anything else is an orphan of a container without a PID namespace of its own. */
+        /*
+         * Anything else is an orphan of a container without a PID namespace of its own, or a process whose worker has
+         * yet to be heard: see child_is_there().
+         */
 }
 
 static void child_event(struct source *s, uint32_t events)

@@ -167,6 +167,9 @@ int plan_map(int fd, void **ret_data, size_t *ret_n, struct rec_cursor *ret_plan
 /* launch_limit(), and what we changed for ourselves put back; what fell short goes to @warnings (may be NULL). */
 int limit_process(struct rec_cursor plan, pid_t pid, struct buf *warnings, struct cringle_err *err);
 
+/* Of a pid that is told late: whether it has been reaped already, when it was nobody's yet. */
+bool child_is_there(pid_t pid);
+
 /* --- the pod (pod.c) ---------------------------------------------------------------- */
 
 struct container;
@@ -217,6 +220,7 @@ struct container {
         int tty_slave;
         bool hooks_done;                /* those of the runtime: the worker may go on once the process is born */
         bool ready;                     /* the worker is done */
+        bool executes;                  /* the process has said so: when its socket closes now, it runs its program */
         bool poststop_done;
         bool destroying;
         struct wire_state state;
@@ -269,8 +273,6 @@ int exec_start(struct rec_cursor fields, const int *fds, size_t n_fds, struct ex
 void exec_kill(struct exec *e);
 void exec_reaped(struct exec *e, pid_t pid, int status);
 
-/* Whether what its launch has said, and nobody has read yet, is that @pid, which nobody knows, is its process. */
-bool exec_names(struct exec *e, pid_t pid);
 void exec_forget_container(struct container *c);        /* its execs end with it */
 int64_t exec_deadline(const struct exec *e);
 void exec_tick(struct exec *e, int64_t now);     /* may free @e */

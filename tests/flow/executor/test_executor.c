@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
@@ -732,6 +733,188 @@ static pid_t monitor_of(struct world *w)
         return pid;
 }
 
+/* --- ends that are known before what led to them ------------------------------------------------------------------ */
+
+/* The newest child of the monitor @parent; *ret_n: how many it has, zombies included. */
+static pid_t newest_child(pid_t parent, size_t *ret_n)
+{
+        auto_free char *text = world_file("/proc/%d/task/%d/children", parent, parent);
+        pid_t newest = 0;
+        char *end;
+
+        *ret_n = 0;
+        for (char *at = text;; at = end) {
+                pid_t pid = (pid_t) strtol(at, &end, 10);
+
+                if (end == at)
+                        return newest;
+                newest = pid;
+                (*ret_n)++;
+        }
+}
+
+static pid_t child_number(pid_t parent, size_t n)
+{
+        size_t have;
+        pid_t pid;
+
+        for (int i = 0; i < 10000; i++) {
+                pid = newest_child(parent, &have);
+                if (have == n)
+                        return pid;
+                usleep(2000);
+        }
+        fail_msg("monitor %d has %zu children, want %zu", parent, have, n);
+        return 0;
+}
+
+static void wait_for_zombie(pid_t pid)
+{
+        for (int i = 0; i < 10000; i++) {
+                auto_free char *text = world_file("/proc/%d/stat", pid);
+
+                if (strstr(text, ") Z "))
+                        return;
+                usleep(2000);
+        }
+        fail_msg("%d is no zombie", pid);
+}
+
+static void end_unreaped(pid_t pid)
+{
+        kill(pid, SIGKILL);
+        wait_for_zombie(pid);
+}
+
+/* A request of another thread. */
+struct asking {
+        struct world *w;
+        struct wish wish;
+        const char *id;
+        struct cringle_err err;
+        pthread_t thread;
+        int result;
+};
+
+static void *ask_create(void *data)
+{
+        struct asking *a = data;
+
+        a->result = world_create(a->w, &a->wish, &a->id, &a->err);
+        return NULL;
+}
+
+static void *ask_start(void *data)
+{
+        struct asking *a = data;
+
+        a->result = world_start(a->w, a->id, &a->err);
+        return NULL;
+}
+
+static pid_t process_of(struct world *w, const char *id)
+{
+        struct cringle_container_state now = { .size = sizeof now };
+
+        assert_ok(w->ops->state(w->self, "pod", id, &now, unit_err()), unit_err());
+        return now.pid;
+}
+
+/* It stands still, and hears of the end of its child @victim before anything else when it goes on. */
+static void hold_monitor(pid_t monitor, pid_t victim)
+{
+        kill(monitor, SIGSTOP);
+        end_unreaped(victim);
+}
+
+/* Its worker is frozen before it bears the process. */
+static void a_process_that_ends_before_its_pid_is_told_fails_its_creation(void **state)
+{
+        struct world *w = *state;
+        struct asking a = { .w = w };
+        auto_free char *frozen = NULL, *state_file = NULL;
+        char *freezer = w->freezer;
+        const char *victim;
+        pid_t monitor, its;
+        size_t n;
+
+        if (!freezer)
+                skip();
+        victim = world_run(w, &(struct wish) { .args = "[\"sleep\",\"60\"]" });
+        its = process_of(w, victim);
+        monitor = monitor_of(w);
+        newest_child(monitor, &n);
+        frozen = world_path("%s/frozen", freezer);
+        state_file = world_path("%s/freezer.state", frozen);
+        assert_int_equal(mkdir(frozen, 0755), 0);
+        assert_ok(file_poke(state_file, "FROZEN", unit_err()), unit_err());
+        w->freezer = frozen;
+        pthread_create(&a.thread, NULL, ask_create, &a);
+        child_number(monitor, n + 1);
+        hold_monitor(monitor, its);
+        assert_ok(file_poke(state_file, "THAWED", unit_err()), unit_err());
+        end_unreaped(child_number(monitor, n + 2));
+        kill(monitor, SIGCONT);
+        pthread_join(a.thread, NULL);
+
+        assert_int_equal(a.result, -1);
+        assert_contains(a.err.text, "the process died while its container was made");
+        world_destroy(w, a.id);
+        w->freezer = freezer;
+        world_destroy(w, victim);
+        assert_int_equal(rmdir(frozen), 0);
+}
+
+static void a_process_that_ends_in_its_hooks_has_not_started(void **state)
+{
+        struct world *w = *state;
+        struct asking a = { .w = w };
+        struct cringle_container_state now = { .size = sizeof now };
+        pid_t pid;
+
+        assert_ok(world_create(w, &(struct wish) { .args = "[\"true\"]", .hooks =
+                "{\"startContainer\":[{\"path\":\"/bin/sh\",\"args\":[\"sh\",\"-c\",\"sleep 60\"]}]}" }, &a.id, &a.err), &a.err);
+        pid = process_of(w, a.id);
+        pthread_create(&a.thread, NULL, ask_start, &a);
+        child_number(pid, 1);
+        kill(pid, SIGKILL);
+        pthread_join(a.thread, NULL);
+
+        assert_int_equal(a.result, -1);
+        assert_contains(a.err.text, "the process died before it could run its program");
+        assert_ok(w->ops->state(w->self, "pod", a.id, &now, unit_err()), unit_err());
+        assert_int_equal(now.state, CRINGLE_RUN_EXITED);
+        assert_int_equal(now.exit_code, 128);
+        world_destroy(w, a.id);
+}
+
+static void a_program_that_ends_before_its_start_is_told_has_started(void **state)
+{
+        struct world *w = *state;
+        const char *victim = world_run(w, &(struct wish) { .args = "[\"sleep\",\"60\"]" });
+        auto_free char *go = world_path("%s/rootfs/go", w->dir);
+        struct asking a = { .w = w };
+        pid_t monitor = monitor_of(w), its = process_of(w, victim), pid;
+
+        assert_ok(world_create(w, &(struct wish) { .args = "[\"sh\",\"-c\",\"exit 9\"]", .hooks =
+                "{\"startContainer\":[{\"path\":\"/bin/sh\",\"args\":[\"sh\",\"-c\",\"until test -e /go; do usleep 1000; done\"]}]}" },
+                &a.id, &a.err), &a.err);
+        pid = process_of(w, a.id);
+        pthread_create(&a.thread, NULL, ask_start, &a);
+        child_number(pid, 1);
+        hold_monitor(monitor, its);
+        assert_ok(file_replace(go, "", 0, 0644, false, unit_err()), unit_err());
+        wait_for_zombie(pid);
+        kill(monitor, SIGCONT);
+        pthread_join(a.thread, NULL);
+        unlink(go);
+
+        assert_ok(a.result, &a.err);
+        assert_int_equal(world_exit(a.id).exit_code, 9);
+        world_destroy(w, a.id);
+        world_destroy(w, victim);
+}
+
 static void a_lost_monitor_takes_its_containers_along_and_is_told(void **state)
 {
         struct world *w = *state;
@@ -960,6 +1143,9 @@ UNIT_MAIN(
         POD_TEST(who_outlived_an_earlier_kill_did_not_run_out_of_memory),
         POD_TEST(a_killed_container_tells_the_signal),
         POD_TEST(containers_outlive_the_agent),
+        POD_TEST(a_process_that_ends_before_its_pid_is_told_fails_its_creation),
+        POD_TEST(a_process_that_ends_in_its_hooks_has_not_started),
+        POD_TEST(a_program_that_ends_before_its_start_is_told_has_started),
         POD_TEST(a_lost_monitor_takes_its_containers_along_and_is_told),
         POD_TEST(a_monitor_stays_small),
         POD_TEST(a_debug_container_can_join_anothers_pid_namespace),
