@@ -242,6 +242,7 @@ static void process_event(struct source *s, uint32_t events);
 static void process_ended(struct container *c, int status)
 {
         struct wire_state *s = &c->state;
+        bool awaited = serve_is_awaited(WIRE_START, c);
         enum phase before;
 
         c->pid = 0;
@@ -270,7 +271,8 @@ static void process_ended(struct container *c, int status)
                 s->exit_code = START_FAILED;
         }
         write_exit_file(c);
-        if (before != PHASE_CREATING && c->failure.code == CRINGLE_OK && !c->destroying)
+        /* A start that failed is told to who asked for it; should he have left, whoever stops the container waits for this. */
+        if (before != PHASE_CREATING && (c->failure.code == CRINGLE_OK || !awaited) && !c->destroying)
                 serve_event(WIRE_EXITED, c, NULL);
         io_done(&c->io);        /* clients see the end */
 }

@@ -285,6 +285,9 @@ int serve_adopt(int fd, struct cringle_err *err);       /* a connection that is 
 /* Tell those who wait for @object (a container, an exec) in a request of @type how it came out. */
 void serve_answer(uint32_t type, const void *object, const struct cringle_err *failure);
 
+/* Whether somebody waits so: who asked may have left. */
+bool serve_is_awaited(uint32_t type, const void *object);
+
 /* @object is about to be freed: whoever still waits for it learns that it is gone. */
 void serve_abandon(const void *object);
 void serve_event(uint32_t type, const struct container *c, const struct exec *e);

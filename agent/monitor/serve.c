@@ -134,6 +134,14 @@ void serve_answer(uint32_t type, const void *object, const struct cringle_err *f
         }
 }
 
+bool serve_is_awaited(uint32_t type, const void *object)
+{
+        for (const struct conn *conn = monitor.conns; conn; conn = conn->next)
+                if (conn->type == type && conn->waits_for == object)
+                        return true;
+        return false;
+}
+
 void serve_abandon(const void *object)
 {
         struct cringle_err err = CRINGLE_ERR_INIT;
