@@ -3,7 +3,8 @@
  *
  * Output goes to the log first and to clients after it.  A client of a container that does not
  * read is dropped once CLIENT_ROOM bytes wait for it; a slow one thus never holds
- * up the application or the log.  The client of an exec is the only reader that there is (`patient`): then
+ * up the application or the log.  Its sockets are shut and stay open until it closes them, so that it
+ * can tell that from the end of the output, when they are closed.  The client of an exec is the only reader that there is (`patient`): then
  * output is read only while less than that waits, the process waits for its client, and every
  * byte arrives.  Input is read from a client only when what it sent before has reached the application.
  */
@@ -14,6 +15,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "agent/base/own.h"
@@ -38,14 +40,50 @@ struct attach {
         size_t input_n;                 /* read from the client, not yet taken by the application */
         char input[INPUT_CHUNK];
         bool dead;
+        bool slow;                      /* that is why */
+};
+
+/* What was shut for a client that was too slow. */
+struct cut {
+        struct source source;
 };
 
 static char chunk[CHUNK];
 
 /* --- clients ------------------------------------------------------------------------ */
 
+static void cut_event(struct source *s, uint32_t events)
+{
+        struct cut *cut = SOURCE_OF(struct cut, source, s);
+
+        if (!(events & (EPOLLERR | EPOLLHUP)))
+                return;
+        source_close(&cut->source);
+        free(cut);
+}
+
+/* Without memory it is closed, like one that has heard all. */
+static void cut_off(struct source *s)
+{
+        struct cut *cut = s->fd >= 0 ? calloc(1, sizeof *cut) : NULL;
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        int fd = s->fd;
+
+        if (!cut)
+                return;
+        source_stop(s);
+        if (shutdown(fd, SHUT_WR) < 0 || source_watch(&cut->source, fd, 0, cut_event, &err) < 0) {
+                close(fd);
+                free(cut);
+        }
+}
+
 static void client_free(struct attach *a)
 {
+        if (a->slow) {
+                cut_off(&a->out.source);
+                cut_off(&a->err.source);
+        }
         source_close(&a->in);
         source_close(&a->out.source);
         source_close(&a->err.source);
@@ -123,7 +161,7 @@ static void outlet_put(struct outlet *o, const char *data, size_t n)
         if (o->source.fd < 0)
                 return;
         if (o->waiting.len + n > CLIENT_ROOM || buf_add(&o->waiting, data, n, NULL) < 0) {
-                o->client->dead = true;
+                o->client->dead = o->client->slow = true;
                 return;
         }
         outlet_flush(o);
@@ -465,7 +503,9 @@ void io_done(struct io *io)
         stream_close(&io->out);
         stream_close(&io->err);
         close_stdin(io);
-        for (struct attach *a = io->clients; a; a = a->next)
+        for (struct attach *a = io->clients; a; a = a->next) {
                 a->dead = true;
+                a->slow = a->slow || a->out.waiting.len > 0 || a->err.waiting.len > 0;
+        }
         sweep(io);
 }

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -57,6 +58,14 @@ static bool flush(struct local *l)
         return true;
 }
 
+/* Of one that has nothing more to read. */
+static bool is_open(int fd)
+{
+        struct pollfd p = { .fd = fd };
+
+        return poll(&p, 1, 0) == 0;
+}
+
 static bool read_some(struct local *l)
 {
         static char chunk[CHUNK];
@@ -72,6 +81,7 @@ static bool read_some(struct local *l)
                 return true;
         }
         l->read_over = true;
+        l->cut = n == 0 && is_open(l->fd);
         if (n < 0)
                 l->write_over = true;   /* ECONNRESET */
         if (!l->writes || l->write_over)

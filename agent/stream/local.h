@@ -29,6 +29,7 @@ struct local {
         bool reads, writes;             /* what it is for */
         bool paused;                    /* reading */
         bool read_over, write_over;
+        bool cut;                       /* read_over: it was shut, not closed */
         bool finish;                    /* no more will be written */
 };
 

@@ -167,7 +167,9 @@ static void conclude(struct remote *r)
                 snprintf(text, sizeof text, "command terminated with exit code %d", (int) r->code);
                 tell_failure(r, "NonZeroExitCode", r->code, text);
         } else if (over(&r->out) && over(&r->err) && (r->out.reads || r->err.reads || r->in.fd < 0)) {
-                if (c->kind == STREAM_ATTACH)
+                if (c->kind == STREAM_ATTACH && (r->out.cut || r->err.cut))
+                        tell_failure(r, "InternalError", 500, "the client read too slowly and was dropped; output after this is lost to it");
+                else if (c->kind == STREAM_ATTACH)
                         tell_success(r);
                 else if (c->server->control < 0)
                         tell_failure(r, "InternalError", 500, "the agent was restarted: the exit code is not known");

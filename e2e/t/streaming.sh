@@ -121,6 +121,18 @@ refused_with() {
 }
 
 # A client that reads nothing while the process writes, and then all.
+# It reads when all has been written, and before that lets more wait than is kept for it.
+too_slow() {
+        local got
+
+        ! echo go | timeout 120 "$E2E_DIR/tools/websocket-client" run "$(url attach "$1" io)" --wait $((8 * E2E_PATIENCE)) \
+                >"$E2E_TMP/slow" 2>"$E2E_TMP/err" || return 1
+        cat "$E2E_TMP/err"
+        grep -q 'read too slowly and was dropped' "$E2E_TMP/err" || return 1
+        got=$(stat -c %s "$E2E_TMP/slow")
+        cmp -n "$got" "$E2E_TMP/slow" <(seq 1 4000000) && ((got > 0))
+}
+
 slow_terminal() {
         websocket run "$(url exec "$1" ot sh -c 'seq 1 400000')" --wait 2 </dev/null | tr -d '\r' | cmp - <(seq 1 400000)
 }
@@ -332,6 +344,8 @@ check "another version of WebSocket is refused" refused_with "$web" 426 Sec-WebS
 check "a key that is none" refused_with "$web" 400 Sec-WebSocket-Key=abc
 check "a protocol that nobody knows" refused_with "$web" 403 Sec-WebSocket-Protocol=none
 check "POST is no WebSocket, an upgrade to nothing no upgrade" refused_with "$web" 400 Upgrade=
+check "a client of an attach that does not read is told, and what it got is in order" too_slow \
+        "$(container_run web talks 'read x; seq 1 4000000; sleep 1000' '.stdin = true')"
 check "what a terminal wrote waits for a slow client, to the last byte" slow_terminal "$web"
 check "and the process waits, not memory" terminal_waits "$web" "$(monitor_of web)"
 

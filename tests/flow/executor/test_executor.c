@@ -2,6 +2,7 @@
 
 #include "tests/flow/executor/world.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -36,6 +37,19 @@ static int teardown(void **state)
 {
         *state = world_free(*state);
         return 0;
+}
+
+static pid_t monitor_of(struct world *w)
+{
+        auto_free char *command = world_path("exec 2>/dev/null; for p in /proc/[0-9]*; do tr '\\0' ' ' < $p/cmdline | grep -q '^cringle-monitor %s ' && "
+                                             "grep -q '^PPid:.*' $p/status && basename $p; done 2>/dev/null | sort -n | head -1", w->run_dir);
+        FILE *p = popen(command, "r");
+        int pid = 0;
+
+        if (!p || fscanf(p, "%d", &pid) != 1)
+                fail_msg("no monitor");
+        pclose(p);
+        return pid;
 }
 
 static void output_goes_to_the_log_and_the_exit_is_told(void **state)
@@ -612,25 +626,83 @@ static void stdin_once_ends_with_its_client(void **state)
         world_destroy(w, id);
 }
 
+static size_t fds_of(pid_t pid)
+{
+        auto_free char *path = world_path("/proc/%d/fd", pid);
+        DIR *d = opendir(path);
+        size_t n = 0;
+
+        assert_non_null(d);
+        while (readdir(d))
+                n++;
+        closedir(d);
+        return n;
+}
+
+/* What @fd has until its end; *ret_open: there is somebody at the other end still. */
+static size_t read_all(int fd, bool *ret_open)
+{
+        struct pollfd p = { .fd = fd };
+        char chunk[4096];
+        size_t all = 0;
+        ssize_t n;
+
+        while ((n = read(fd, chunk, sizeof chunk)) > 0)
+                all += (size_t) n;
+        assert_int_equal(n, 0);
+        *ret_open = poll(&p, 1, 0) == 0;
+        return all;
+}
+
+static void *read_patiently(void *data)
+{
+        int *fd = data;
+        bool open;
+        size_t n = read_all(*fd, &open);
+
+        *fd = open ? -1 : (int) n;
+        return NULL;
+}
+
+/* And it can tell that from the end of the output, also after that has come. */
 static void a_client_that_does_not_read_holds_nobody_up(void **state)
 {
         struct world *w = *state;
-        struct cringle_call call = call_within(NULL, 10 * SECOND);
+        struct cringle_call call = call_within(NULL, 60 * SECOND);
         const char *id = world_run(w, &(struct wish) { .stdin_open = true,
                 .args = "[\"sh\",\"-c\",\"read x; head -c 8000000 /dev/zero | tr '\\\\0' 'a' | fold -w 1000; echo; echo end\"]" });
+        pid_t monitor = monitor_of(w);
+        size_t before = fds_of(monitor), n;
         auto_free char *log = NULL;
-        int pair[2];
+        int pair[2], patient[2], got;
+        pthread_t reader;
+        bool open;
 
         assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
         assert_ok(w->ops->attach(w->self, &call, "pod", id, pair[1], pair[1], -1, unit_err()), unit_err());
         close(pair[1]);
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, patient), 0);
+        assert_ok(w->ops->attach(w->self, &call, "pod", id, -1, -1, patient[1], unit_err()), unit_err());
+        close(patient[1]);
+        got = patient[0];
+        pthread_create(&reader, NULL, read_patiently, &got);
         assert_int_equal(write(pair[0], "\n", 1), 1);
         assert_int_equal(world_exit(id).exit_code, 0);
         log = world_log(w, id);
         assert_true(strlen(log) > 8000000);
         assert_contains(log + strlen(log) - 20, "stdout F end\n");
-        close(pair[0]);
+
+        pthread_join(reader, NULL);
+        assert_int_equal(got, 0);
+        close(patient[0]);
         world_destroy(w, id);
+        n = read_all(pair[0], &open);
+        assert_true(n > 0 && n < 8000000);
+        assert_true(open);
+        close(pair[0]);
+        for (int i = 0; fds_of(monitor) >= before && i < 5000; i++)
+                usleep(2000);
+        assert_true(fds_of(monitor) < before);
 }
 
 static void running_out_of_memory_is_told(void **state)
@@ -718,19 +790,6 @@ static void containers_outlive_the_agent(void **state)
         assert_int_equal(world_exit(stays).exit_code, 137);
         world_destroy(w, gone);
         world_destroy(w, stays);
-}
-
-static pid_t monitor_of(struct world *w)
-{
-        auto_free char *command = world_path("exec 2>/dev/null; for p in /proc/[0-9]*; do tr '\\0' ' ' < $p/cmdline | grep -q '^cringle-monitor %s ' && "
-                                             "grep -q '^PPid:.*' $p/status && basename $p; done 2>/dev/null | sort -n | head -1", w->run_dir);
-        FILE *p = popen(command, "r");
-        int pid = 0;
-
-        if (!p || fscanf(p, "%d", &pid) != 1)
-                fail_msg("no monitor");
-        pclose(p);
-        return pid;
 }
 
 /* --- ends that are known before what led to them ------------------------------------------------------------------ */
