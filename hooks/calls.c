@@ -102,12 +102,13 @@ static void count(struct calls *c, const struct hooks_call *call)
         r->last_error = call->error ? strdup(call->error) : NULL;
 }
 
-static void log_failure(const struct hooks_call *call)
+/* Of a call that stops nothing; what it stops is logged with its error. */
+static void log_ignored(const struct hooks_call *call)
 {
         const char *container = str_empty(call->container_id) ? NULL : call->container_id;
 
-        log_warning("hook failed: pod %.12s%s%.12s: %s%s", call->pod_id ? call->pod_id : "", container ? " container " : "",
-                    container ? container : "", call->error, call->ignored ? "; ignored" : "");
+        log_warning("hook failed: pod %.12s%s%.12s: %s; ignored", call->pod_id ? call->pod_id : "", container ? " container " : "",
+                    container ? container : "", call->error);
 }
 
 void calls_add(struct calls *c, const struct hooks_call *call)
@@ -119,8 +120,8 @@ void calls_add(struct calls *c, const struct hooks_call *call)
         pthread_mutex_lock(&c->lock);
         count(c, &timed);
         pthread_mutex_unlock(&c->lock);
-        if (timed.error)
-                log_failure(&timed);
+        if (timed.error && timed.ignored)
+                log_ignored(&timed);
         calls_tell(c, &timed);
 }
 

@@ -177,7 +177,7 @@ struct hooks_info {
         const char *last_failure;       /* NULL: the last one succeeded */
 };
 
-/* All hooks, in the order of the pipeline. */
+/* All hooks, in the order of the pipeline.  Looks at directories: not for the loop. */
 void hooks_list(struct hooks *h, void (*fn)(void *data, const struct hooks_info *info), void *data);
 
 /* One call of a hook, wherever it ran; all borrowed.  Strings may be NULL where it is said. */
@@ -201,8 +201,8 @@ struct hooks_call {
 void hooks_call_subject(struct hooks_call *call, const struct hooks_subject *subject);
 
 /*
- * Count a call that was made elsewhere: by the executor, or for NRI.  A failure is logged as one line with the ids
- * of pod and container.  May be called with any lock of NRI's held.
+ * Count a call that was made elsewhere: by the executor, or for NRI.  A failure that is ignored is logged as one line
+ * with the ids of pod and container; others are their caller's to log.  May be called with any lock of NRI's held.
  */
 void hooks_called(struct hooks *h, const struct hooks_call *call);
 

@@ -177,19 +177,26 @@ static void add_hook(void *data, const struct hooks_info *info)
         rows_add(&list->rows, h);
 }
 
-static void list_hooks(struct rpc_call *call, const ProtobufCMessage *request, void *data)
+static void list_hooks_on_worker(void *data)
 {
-        struct admin *a = data;
+        auto_of(rpc_call) call = data;
+        struct admin *a = rpc_call_data(call);
         Admin__HooksResponse reply = ADMIN__HOOKS_RESPONSE__INIT;
         struct hook_list list = { 0 };
 
-        if (!is_root(call))
-                return;
         hooks_list(a->o.hooks, add_hook, &list);
         reply.n_hooks = list.rows.n;
         reply.hooks = (Admin__Hook **) list.rows.list;
         rpc_call_reply(call, &reply.base);
         rows_done(&list.rows);
+}
+
+static void list_hooks(struct rpc_call *call, const ProtobufCMessage *request, void *data)
+{
+        struct admin *a = data;
+
+        if (is_root(call))
+                workers_run(a->o.workers, list_hooks_on_worker, rpc_call_ref(call));
 }
 
 /* Any thread, under a lock of the engine's. */
@@ -427,20 +434,26 @@ static void warn_of_hook(void *data, const struct hooks_info *info)
                 warn_of(data, str_printf(NULL, "hook %s: %s", info->origin, info->error));
 }
 
-static void tell_state(struct rpc_call *call, const ProtobufCMessage *request, void *data)
+/* What is known on the loop alone is brought along. */
+struct asking {
+        struct rpc_call *call;
+        char *trouble;                  /* of streams; NULL: none */
+};
+
+static void tell_state_on_worker(void *data)
 {
-        struct admin *a = data;
+        auto_free struct asking *asking = data;
+        auto_of(rpc_call) call = asking->call;
+        auto_free char *trouble = asking->trouble;
+        struct admin *a = rpc_call_data(call);
         Admin__StateResponse reply = ADMIN__STATE_RESPONSE__INIT;
         struct pods_count count = pods_count(a->o.pods);
         struct cringle_err err = CRINGLE_ERR_INIT;
         struct rows operations = { 0 };
         struct warnings warnings = { 0 };
-        const char *trouble = pods_streaming_trouble(a->o.pods);
         struct image **images = NULL;
         size_t n_images = 0;
 
-        if (!is_root(call))
-                return;
         if (images_list(a->o.images, NULL, &images, &n_images, &err) < 0) {
                 rpc_call_fail(call, &err);
                 return;
@@ -465,6 +478,21 @@ static void tell_state(struct rpc_call *call, const ProtobufCMessage *request, v
         rpc_call_reply(call, &reply.base);
         rows_done(&operations);
         strv_free(warnings.list);
+}
+
+static void tell_state(struct rpc_call *call, const ProtobufCMessage *request, void *data)
+{
+        struct admin *a = data;
+        const char *trouble = pods_streaming_trouble(a->o.pods);
+        struct asking *asking;
+
+        if (!is_root(call))
+                return;
+        asking = malloc(sizeof *asking);
+        if (!asking)
+                abort();
+        *asking = (struct asking) { rpc_call_ref(call), trouble ? text_of(trouble) : NULL };
+        workers_run(a->o.workers, tell_state_on_worker, asking);
 }
 
 static const struct rpc_handler handlers[] = {
