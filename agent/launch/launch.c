@@ -614,6 +614,42 @@ int launch_limit(struct rec_cursor plan, pid_t pid, int default_oom_score, struc
         return set_oom_score(pid, score, warning, err);
 }
 
+/* Where the kernel has put this program's arguments, and behind them its environment. */
+static struct {
+        char *args, *env;
+        size_t n_args, n_env;
+} words;
+
+static size_t span(char *const *list, char **ret_first)
+{
+        char *const *last = list;
+
+        if (!list[0])
+                return 0;
+        while (last[1])
+                last++;
+        *ret_first = list[0];
+        return (size_t) (*last + strlen(*last) + 1 - list[0]);
+}
+
+static void find_words(char *const argv[], char *const envp[])
+{
+        words.n_args = span(argv, &words.args);
+        words.n_env = span(envp, &words.env);
+}
+
+void launch_rename(const char *name)
+{
+        prctl(PR_SET_NAME, name);
+        if (words.n_env > 0)
+                memset(words.env, 0, words.n_env);
+        if (words.n_args < strlen(name) + 2)
+                return;
+        memset(words.args, 0, words.n_args);
+        memcpy(words.args, name, strlen(name));
+        words.args[words.n_args - 1] = '.';     /* so that the kernel takes the first NUL for the end */
+}
+
 int launch_guard_self(char *const argv[], char *const envp[], struct cringle_err *err)
 {
         auto_fd int self = open("/proc/self/exe", O_RDONLY | O_CLOEXEC), copy = -1;
@@ -624,8 +660,10 @@ int launch_guard_self(char *const argv[], char *const envp[], struct cringle_err
         if (self < 0)
                 return err_sys(err, "open /proc/self/exe");
         seals = fcntl(self, F_GET_SEALS);
-        if (seals >= 0 && (seals & (F_SEAL_WRITE | F_SEAL_SEAL)) == (F_SEAL_WRITE | F_SEAL_SEAL))
+        if (seals >= 0 && (seals & (F_SEAL_WRITE | F_SEAL_SEAL)) == (F_SEAL_WRITE | F_SEAL_SEAL)) {
+                find_words(argv, envp);
                 return 0;
+        }
         copy = client_seal_program("/proc/self/exe", err);
         if (copy < 0)
                 return -1;

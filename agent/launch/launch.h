@@ -120,3 +120,9 @@ int launch_limit(struct rec_cursor plan, pid_t pid, int default_oom_score, struc
  * not; returns 0 when it is.
  */
 int launch_guard_self(char *const argv[], char *const envp[], struct cringle_err *err);
+
+/*
+ * Call this process @name, at most 15 characters, and have it forget the arguments and environment that were given to
+ * launch_guard_self(): for children of the caller that others in their PID namespace can see.
+ */
+void launch_rename(const char *name);

@@ -424,6 +424,7 @@ void process_main(const struct launch_request *request, int fd, const int stdio[
         struct cringle_err err = CRINGLE_ERR_INIT;
         int high[3], tty;
 
+        launch_rename("cringle-start");
         /* Out of the way first, so that no dup2() closes what a later one needs. */
         for (int i = 0; i < 3; i++)
                 high[i] = fcntl(stdio[i], F_DUPFD_CLOEXEC, 10);

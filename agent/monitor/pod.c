@@ -109,7 +109,7 @@ static void init_main(void)
         sigset_t set;
         int signal;
 
-        prctl(PR_SET_NAME, "cringle-init");
+        launch_rename("cringle-init");
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         kernel_close_others(NULL, 0);
         kernel_reset_signals();

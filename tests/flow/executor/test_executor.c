@@ -1075,6 +1075,31 @@ static void a_shared_pid_namespace_has_an_init_that_shows_nothing(void **state)
         world_destroy(w, first);
 }
 
+/* Neither the init nor a container that waits for its start tells where on the node it lives. */
+static void a_shared_pid_namespace_says_nothing_of_the_node(void **state)
+{
+        struct world *w = *state;
+        auto_free char *log = NULL;
+        const char *waits, *id;
+
+        assert_ok(world_create(w, &(struct wish) { .pod_pid = true, .args = "[\"sleep\",\"1\"]" }, &waits, unit_err()), unit_err());
+        id = world_run(w, &(struct wish) { .pod_pid = true,
+                .args = "[\"sh\",\"-c\",\"for p in /proc/[0-9]*; do test $p = /proc/$$ || tr '\\\\0' '|' <$p/cmdline 2>/dev/null; done; echo; "
+                        "for f in environ maps mem auxv stack; do cat /proc/1/$f; done; readlink /proc/1/exe; "
+                        "readlink /proc/1/fd/0 /proc/1/cwd /proc/1/root; echo end\"]" });
+        world_exit(id);
+        log = world_log(w, id);
+        assert_contains(log, "stdout F cringle-init|cringle-start|");
+        assert_null(strstr(log, w->run_dir));
+        assert_null(strstr(log, "memfd:"));
+        assert_contains(log, "stdout F end\n");
+        for (const char *line = log; (line = strstr(line, "stdout ")); line++)
+                if (strncmp(line, "stdout F cringle-init|", 22) != 0 && strncmp(line, "stdout F end", 12) != 0)
+                        fail_msg("%s", log);
+        world_destroy(w, id);
+        world_destroy(w, waits);
+}
+
 static int setup_user(void **state)
 {
         *state = world_new();
@@ -1212,4 +1237,5 @@ UNIT_MAIN(
         POD_TEST(the_monitor_hears_nobody_but_root),
         cmocka_unit_test_setup_teardown(a_partial_line_is_logged_before_the_exit_is_told, setup_shared_pid, teardown),
         cmocka_unit_test_setup_teardown(a_shared_pid_namespace_has_an_init_that_shows_nothing, setup_shared_pid, teardown),
+        cmocka_unit_test_setup_teardown(a_shared_pid_namespace_says_nothing_of_the_node, setup_shared_pid, teardown),
         cmocka_unit_test_setup_teardown(a_user_namespace_maps_ids_and_devices_work, setup_user, teardown))
