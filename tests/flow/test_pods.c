@@ -1020,10 +1020,13 @@ static void one_who_waits_no_longer_is_told_the_step_and_the_next_gets_the_id(vo
         struct flow *f = *state;
         struct container_ask c;
         struct pod_ask a;
+        struct run_thread runs = { .f = f, .pod = &a }, creates = { .f = f, .container = &c };
         id_text pod, id;
 
         pod_ask(&a, "web");
         fake_hang("network.attach");
+        pthread_create(&runs.thread, NULL, run_main, &runs);
+        assert_true(fake_hangs());
         flow_patience = 400 * NSEC_PER_MSEC;
         for (int i = 0; i < 2; i++) {
                 assert_code(CRINGLE_E_DEADLINE, ask_run(f, &a, pod));
@@ -1034,15 +1037,21 @@ static void one_who_waits_no_longer_is_told_the_step_and_the_next_gets_the_id(vo
         flow_patience = 30 * NSEC_PER_SEC;
         fake_hang(NULL);
         assert_code(0, ask_run(f, &a, pod));
+        pthread_join(runs.thread, NULL);
+        assert_string_equal(runs.id, pod);
 
         container_ask(&c, pod, "main");
         fake_hang("executor.create");
+        pthread_create(&creates.thread, NULL, run_main, &creates);
+        assert_true(fake_hangs());
         flow_patience = 400 * NSEC_PER_MSEC;
         assert_code(CRINGLE_E_DEADLINE, ask_create(f, &c, id));
         assert_contains(flow_err.text, "'create process'");
         flow_patience = 30 * NSEC_PER_SEC;
         fake_hang(NULL);
         assert_code(0, ask_create(f, &c, id));
+        pthread_join(creates.thread, NULL);
+        assert_string_equal(creates.id, id);
         assert_int_equal(fake_alive("container"), 1);
         assert_consistent(f);
 }
