@@ -329,8 +329,7 @@ int adjust_drop_mount(struct adjust *a, const char *target, struct cringle_err *
         return 0;
 }
 
-/* Remove what @array has with the member @name being @value. */
-static void drop_named(struct json_object *array, const char *name, const char *value)
+void adjust_drop_named(struct json_object *array, const char *name, const char *value)
 {
         for (size_t i = json_object_array_length(array); i-- > 0;) {
                 const char *found = NULL;
@@ -354,7 +353,7 @@ static int add_node(struct json_object *devices, const char *path, const char *t
             json_set_int(d, "fileMode", st->st_mode & 07777, err) < 0 || json_set_int(d, "uid", st->st_uid, err) < 0 ||
             json_set_int(d, "gid", st->st_gid, err) < 0)
                 return -1;
-        drop_named(devices, "path", path);
+        adjust_drop_named(devices, "path", path);
         return json_add(devices, steal(&d), err);
 }
 
@@ -421,7 +420,7 @@ int adjust_node(struct adjust *a, struct json_object *node, const char *access, 
                 return err_set(err, CRINGLE_E_INVALID, "device '%.200s': not a clean absolute path", path);
         if (adjust_own(a, "device", path, err) < 0)
                 return -1;
-        drop_named(devices, "path", path);
+        adjust_drop_named(devices, "path", path);
         if (json_add(devices, steal(&d), err) < 0)
                 return -1;
         st.st_rdev = makedev((unsigned) numbers[0], (unsigned) numbers[1]);
@@ -489,7 +488,7 @@ int adjust_rlimit(struct adjust *a, const char *type, uint64_t soft, uint64_t ha
         if (json_set_string(l, "type", type, err) < 0 || json_set(l, "soft", json_object_new_uint64(soft), err) < 0 ||
             json_set(l, "hard", json_object_new_uint64(hard), err) < 0)
                 return -1;
-        drop_named(limits, "type", type);
+        adjust_drop_named(limits, "type", type);
         return json_add(limits, steal(&l), err);
 }
 

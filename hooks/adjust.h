@@ -78,5 +78,8 @@ int adjust_net_device(struct adjust *a, const char *host_name, const char *name,
 /* Mounts by the depth of their targets, so that none hides one made before it; equal ones keep their order. */
 int adjust_sort_mounts(struct adjust *a, struct cringle_err *err);
 
+/* Remove what @array has with the member @name being @value. */
+void adjust_drop_named(struct json_object *array, const char *name, const char *value);
+
 /* The value of @name in process.env of @spec, borrowed; NULL: none. */
 const char *spec_env(struct json_object *spec, const char *name);

@@ -385,6 +385,11 @@ static const char *const points[CRINGLE_POINTS] = {
         [CRINGLE_POD_REMOVE] = "pod remove",
 };
 
+const char *hooks_point_name(int point)
+{
+        return points[point];
+}
+
 /* What has happened, or must happen, nobody can refuse. */
 static bool may_refuse(int point)
 {

@@ -101,6 +101,9 @@ void hooks_adopt(struct hooks *h, const struct hooks_subject *subject);
 /* Its making has failed and is undone: no more events will come. */
 void hooks_forget(struct hooks *h, const struct hooks_subject *subject);
 
+/* "pod run", of an enum cringle_point. */
+const char *hooks_point_name(int point);
+
 /*
  * Run the native hooks of @point (enum cringle_point).  -1 when one with the policy
  * `fail` has refused; at points that cannot be refused always 0.

@@ -79,6 +79,21 @@ static int read_fields(struct reader *r, const struct yaml_node *node, const cha
         return 0;
 }
 
+static size_t count(const struct yaml_node *node)
+{
+        size_t n = 0;
+
+        for (const struct yaml_node *m = node->first; m; m = m->next)
+                n++;
+        return n;
+}
+
+/* As many of @size as @node has members; NULL: no memory. */
+static void *room_for(struct reader *r, const struct yaml_node *node, size_t size)
+{
+        return pool_alloc(&r->manifest->pool, count(node), size, r->err);
+}
+
 /* A list of maps: *ret_items is an array of @size, all zero, of its length. */
 static int read_records(struct reader *r, const struct yaml_node *node, const char *path, const struct field *fields,
                         size_t size, void **ret_items, size_t *ret_n)
@@ -88,15 +103,12 @@ static int read_records(struct reader *r, const struct yaml_node *node, const ch
 
         if (!is_kind(r, node, path, YAML_LIST, "list"))
                 return 0;
-        for (const struct yaml_node *m = node->first; m; m = m->next)
-                n++;
-        items = pool_alloc(&r->manifest->pool, n, size, r->err);
+        items = room_for(r, node, size);
         if (!items)
                 return -1;
 
         *ret_items = items;
-        *ret_n = n;
-        n = 0;
+        *ret_n = count(node);
         for (const struct yaml_node *m = node->first; m; m = m->next, n++) {
                 const char *inner = pool_printf(&r->manifest->pool, r->err, "%s[%zu]", path, n);
 
@@ -193,13 +205,10 @@ static int take_bytes(struct reader *r, const struct yaml_node *node, const char
 static int take_list(struct reader *r, const struct yaml_node *node, const char *path, void *at)
 {
         struct manifest_list *list = at;
-        size_t n = 0;
 
         if (!is_kind(r, node, path, YAML_LIST, "list of strings"))
                 return 0;
-        for (const struct yaml_node *m = node->first; m; m = m->next)
-                n++;
-        list->items = pool_alloc(&r->manifest->pool, n, sizeof *list->items, r->err);
+        list->items = room_for(r, node, sizeof *list->items);
         if (!list->items)
                 return -1;
         for (const struct yaml_node *m = node->first; m; m = m->next) {
@@ -215,13 +224,10 @@ static int take_list(struct reader *r, const struct yaml_node *node, const char 
 static int take_numbers(struct reader *r, const struct yaml_node *node, const char *path, void *at)
 {
         struct manifest_numbers *list = at;
-        size_t n = 0;
 
         if (!is_kind(r, node, path, YAML_LIST, "list of numbers"))
                 return 0;
-        for (const struct yaml_node *m = node->first; m; m = m->next)
-                n++;
-        list->items = pool_alloc(&r->manifest->pool, n, sizeof *list->items, r->err);
+        list->items = room_for(r, node, sizeof *list->items);
         if (!list->items)
                 return -1;
         for (const struct yaml_node *m = node->first; m; m = m->next) {
@@ -252,13 +258,10 @@ static int add_pair(struct reader *r, struct manifest_pairs *pairs, const char *
 static int take_pairs(struct reader *r, const struct yaml_node *node, const char *path, void *at)
 {
         struct manifest_pairs *pairs = at;
-        size_t n = 0;
 
         if (!is_kind(r, node, path, YAML_MAP, "map of strings"))
                 return 0;
-        for (const struct yaml_node *m = node->first; m; m = m->next)
-                n++;
-        pairs->items = pool_alloc(&r->manifest->pool, n, sizeof *pairs->items, r->err);
+        pairs->items = room_for(r, node, sizeof *pairs->items);
         if (!pairs->items)
                 return -1;
         for (const struct yaml_node *m = node->first; m; m = m->next) {

@@ -20,6 +20,7 @@
 #include "agent/base/str.h"
 #include "agent/cli/plugin.h"
 #include "hooks/event.h"
+#include "hooks/hooks.h"
 
 #define ANNOTATIONS_MAX 64
 #define THREADS 8
@@ -33,19 +34,6 @@ static const char specification[] =
         "{\"destination\":\"/dev\",\"type\":\"tmpfs\",\"source\":\"tmpfs\"},"
         "{\"destination\":\"/data\",\"type\":\"bind\",\"source\":\"/srv\",\"options\":[\"rbind\",\"rw\"]}],"
         "\"linux\":{\"resources\":{\"devices\":[{\"allow\":false,\"access\":\"rwm\"}]}},\"annotations\":{}}";
-
-static const char *const points[CRINGLE_POINTS] = {
-        [CRINGLE_POD_RUN] = "pod run",
-        [CRINGLE_CONTAINER_CREATE] = "container create",
-        [CRINGLE_CONTAINER_CREATED] = "container created",
-        [CRINGLE_CONTAINER_START] = "container start",
-        [CRINGLE_CONTAINER_STARTED] = "container started",
-        [CRINGLE_CONTAINER_STOP] = "container stop",
-        [CRINGLE_CONTAINER_STOPPED] = "container stopped",
-        [CRINGLE_CONTAINER_REMOVE] = "container remove",
-        [CRINGLE_POD_STOP] = "pod stop",
-        [CRINGLE_POD_REMOVE] = "pod remove",
-};
 
 /* A pod and its container, told by the messages the kubelet would send. */
 struct scene {
@@ -142,7 +130,7 @@ static int show(struct bench *b, struct scene *s, int point, const struct cringl
         r = ops->run(b->self, &ev, why);
         adjust_done(&adjust);
         if (r < 0)
-                return check_said_why(points[point], why, err);
+                return check_said_why(hooks_point_name(point), why, err);
         if (ret_spec)
                 *ret_spec = steal(&spec);
         return 1;
@@ -167,11 +155,11 @@ static int show_all(struct bench *b, struct scene *s, const struct cringle_call 
                 if (!print)
                         continue;
                 if (r == 0)
-                        printf("# %s: refused: %s\n", points[point], why.text);
+                        printf("# %s: refused: %s\n", hooks_point_name(point), why.text);
                 else if (point == CRINGLE_CONTAINER_CREATE && json_write(spec, &text, err) == 0)
-                        printf("# %s: %s\n", points[point], text.data);
+                        printf("# %s: %s\n", hooks_point_name(point), text.data);
                 else
-                        printf("# %s: taken\n", points[point]);
+                        printf("# %s: taken\n", hooks_point_name(point));
         }
         return 0;
 }

@@ -69,18 +69,6 @@ static int take(struct apply *x, Nri__Field field, const char *what, const char 
         return adjust_take(x->a, what, key, err) < 0 ? -1 : note_owner(x, field, key, err);
 }
 
-/* Remove what @array has with the member @name being @value. */
-static void drop_named(struct json_object *array, const char *name, const char *value)
-{
-        for (size_t i = json_object_array_length(array); i-- > 0;) {
-                const char *found = NULL;
-
-                if (json_get_string(json_object_array_get_idx(array, i), name, &found, NULL) == 1 &&
-                    strcmp(found, value) == 0)
-                        json_object_array_del_idx(array, i, 1);
-        }
-}
-
 /* The strings of a message as a list that ends in NULL; the array is the caller's, its strings borrowed. */
 static const char **list_of(char **strings, size_t n)
 {
@@ -138,7 +126,7 @@ static int apply_mounts(struct apply *x, const Nri__ContainerAdjustment *from, s
                         continue;
                 if (take(x, NRI__FIELD__Mounts, "mount", target, err) < 0)
                         return -1;
-                drop_named(mounts, "destination", target);
+                adjust_drop_named(mounts, "destination", target);
         }
         for (size_t i = 0; i < from->n_mounts; i++) {
                 const Nri__Mount *m = from->mounts[i];
@@ -268,7 +256,7 @@ static int add_node(struct apply *x, struct json_object *devices, const Nri__Lin
             (d->uid && json_set_int(node, "uid", d->uid->value, err) < 0) ||
             (d->gid && json_set_int(node, "gid", d->gid->value, err) < 0))
                 return -1;
-        drop_named(devices, "path", d->path);
+        adjust_drop_named(devices, "path", d->path);
         return json_add(devices, steal(&node), err);
 }
 
@@ -301,7 +289,7 @@ static int apply_devices(struct apply *x, const Nri__LinuxContainerAdjustment *f
                         continue;
                 if (take(x, NRI__FIELD__Devices, "device", path, err) < 0)
                         return -1;
-                drop_named(devices, "path", path);
+                adjust_drop_named(devices, "path", path);
         }
         for (size_t i = 0; i < from->n_devices; i++) {
                 const Nri__LinuxDevice *d = from->devices[i];
@@ -414,7 +402,7 @@ static int apply_hugepages(struct apply *x, const Nri__LinuxResources *r, struct
                     json_set_string(l, "pageSize", h->page_size, err) < 0 ||
                     json_set_int(l, "limit", (int64_t) h->limit, err) < 0)
                         return -1;
-                drop_named(limits, "pageSize", h->page_size);
+                adjust_drop_named(limits, "pageSize", h->page_size);
                 if (json_add(limits, steal(&l), err) < 0)
                         return -1;
         }
@@ -604,7 +592,7 @@ static int apply_namespaces(struct apply *x, const Nri__LinuxContainerAdjustment
                         return err_oom(err);
                 if (claim_entry(x, NRI__FIELD__Namespace, "namespace", gone ? gone : ns->type, err) < 0)
                         return -1;
-                drop_named(list, "type", gone ? gone : ns->type);
+                adjust_drop_named(list, "type", gone ? gone : ns->type);
                 if (gone)
                         continue;
                 if (json_set_string(o, "type", ns->type, err) < 0 ||
