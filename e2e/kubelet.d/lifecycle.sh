@@ -76,7 +76,7 @@ containers:
 - name: deaf
   image: $E2E_IMAGE
   imagePullPolicy: IfNotPresent
-  command: [sh, -c, 'trap "" TERM; while :; do date +%s >/host/deaf; usleep 100000; done']
+  command: [sh, -c, 'trap "" TERM; while :; do date +%s >/host/deaf.new; mv /host/deaf.new /host/deaf; usleep 100000; done']
   lifecycle: {preStop: {sleep: {seconds: 1}}}
   volumeMounts: [{name: host, mountPath: /host}]
 Y
