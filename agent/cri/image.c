@@ -193,28 +193,48 @@ HANDLER(cri_remove_image)
         cri_run(cri, cri->workers, call, request, remove_image);
 }
 
+/* A file system as CRI tells it; points into itself. */
+struct shown_fs {
+        Cri__FilesystemUsage message, *list;
+        Cri__FilesystemIdentifier where;
+        Cri__UInt64Value bytes, inodes;
+};
+
+static void show_fs(struct shown_fs *s, const char *path, uint64_t bytes, uint64_t inodes)
+{
+        s->message = (Cri__FilesystemUsage) CRI__FILESYSTEM_USAGE__INIT;
+        s->where = (Cri__FilesystemIdentifier) CRI__FILESYSTEM_IDENTIFIER__INIT;
+        s->bytes = s->inodes = (Cri__UInt64Value) CRI__UINT64_VALUE__INIT;
+        s->where.mountpoint = message_text(path);
+        s->bytes.value = bytes;
+        s->inodes.value = inodes;
+        s->message.timestamp = clock_realtime();
+        s->message.fs_id = &s->where;
+        s->message.used_bytes = &s->bytes;
+        s->message.inodes_used = &s->inodes;
+        s->list = &s->message;
+}
+
 HANDLER(cri_image_fs_info)
 {
         struct cri *cri = data;
         Cri__ImageFsInfoResponse reply = CRI__IMAGE_FS_INFO_RESPONSE__INIT;
-        Cri__FilesystemUsage usage = CRI__FILESYSTEM_USAGE__INIT, *list = &usage;
-        Cri__FilesystemIdentifier where = CRI__FILESYSTEM_IDENTIFIER__INIT;
-        Cri__UInt64Value bytes = CRI__UINT64_VALUE__INIT, inodes = CRI__UINT64_VALUE__INIT;
         struct cringle_err err = CRINGLE_ERR_INIT;
+        struct shown_fs images, containers;
+        uint64_t bytes, inodes;
         const char *path;
 
-        if (images_fs_info(cri->images, &path, &bytes.value, &inodes.value, &err) < 0) {
+        if (images_fs_info(cri->images, &path, &bytes, &inodes, &err) < 0) {
                 rpc_call_fail(call, &err);
                 return;
         }
-        where.mountpoint = message_text(path);
-        usage.timestamp = clock_realtime();
-        usage.fs_id = &where;
-        usage.used_bytes = &bytes;
-        usage.inodes_used = &inodes;
-        reply.n_image_filesystems = 1;
-        reply.image_filesystems = &list;
-        reply.n_container_filesystems = 1;      /* writable layers lie on the same file system */
-        reply.container_filesystems = &list;
+        show_fs(&images, path, bytes, inodes);
+        reply.n_image_filesystems = reply.n_container_filesystems = 1;
+        reply.image_filesystems = reply.container_filesystems = &images.list;
+        if (!str_equal(images_writable_path(cri->images), path)) {
+                pods_writable_usage(cri->pods, &bytes, &inodes);
+                show_fs(&containers, images_writable_path(cri->images), bytes, inodes);
+                reply.container_filesystems = &containers.list;
+        }
         rpc_call_reply(call, &reply.base);
 }

@@ -74,6 +74,7 @@ TIMED(image, sweep, err,
       PARAMS(const char *const *chain_ids, const char *const *ids, struct cringle_err *err), ARGS(chain_ids, ids, err))
 
 TIMED(image, id_maps, err, PARAMS(int user_ns_fd, struct cringle_err *err), ARGS(user_ns_fd, err))
+TIMED_PLAIN(const char *, image, writable_path, PARAMS(), ARGS())
 
 static void image_layer_abort(void *self, const char *chain_id, struct cringle_layer *layer)
 {
@@ -102,6 +103,7 @@ static const struct cringle_image_ops image_timed = {
         .view_mount = image_view_mount,
         .sweep = image_sweep,
         .id_maps = image_id_maps,
+        .writable_path = image_writable_path,
 };
 
 static const struct kind_member image_members[] = {
@@ -110,6 +112,7 @@ static const struct kind_member image_members[] = {
         MEMBER(image, layer_remove),    MEMBER(image, layer_usage),    MEMBER(image, rootfs_prepare),
         MEMBER(image, rootfs_mount),    MEMBER(image, rootfs_remove),  MEMBER(image, rootfs_usage),
         MEMBER(image, view_mount),      MEMBER(image, sweep),          OPTIONAL(image, id_maps),
+        OPTIONAL(image, writable_path),
         END,
 };
 

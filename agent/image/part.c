@@ -33,12 +33,12 @@ static int take(void *data, struct cringle_err *err)
 }
 
 int images_view_part(struct images *images, const struct image *image, const char *path,
-                     const struct cringle_user_ns *user_ns, int *ret_fd, struct cringle_err *err)
+                     const struct cringle_user_ns *user_ns, const char *label, int *ret_fd, struct cringle_err *err)
 {
         struct part p = { .whole = -1, .fd = -1, .path = path };
         int r;
 
-        if (images_view(images, image, user_ns, &p.whole, err) < 0)
+        if (images_view(images, image, user_ns, label, &p.whole, err) < 0)
                 return -1;
         r = ns_apart(take, &p, err);
         fd_close(p.whole);

@@ -870,10 +870,11 @@ int images_rootfs_prepare(struct images *images, const struct image *image, cons
 }
 
 int images_rootfs_mount(struct images *images, const struct image *image, const char *container_id,
-                        const struct cringle_user_ns *user_ns, int *ret_fd, struct cringle_err *err)
+                        const struct cringle_user_ns *user_ns, const char *label, int *ret_fd, struct cringle_err *err)
 {
         struct cringle_rootfs_options options = options_of(image, user_ns);
 
+        options.label = label;
         return images->ops->rootfs_mount(images->self, container_id, &options, ret_fd, err);
 }
 
@@ -894,12 +895,13 @@ int images_rootfs_usage(struct images *images, const char *container_id, uint64_
         return 0;
 }
 
-int images_view(struct images *images, const struct image *image, const struct cringle_user_ns *user_ns, int *ret_fd,
-                struct cringle_err *err)
+int images_view(struct images *images, const struct image *image, const struct cringle_user_ns *user_ns,
+                const char *label, int *ret_fd, struct cringle_err *err)
 {
         struct cringle_rootfs_options options = options_of(image, user_ns);
 
         options.readonly = 1;
+        options.label = label;
         return images->ops->view_mount(images->self, &options, ret_fd, err);
 }
 
@@ -927,4 +929,11 @@ int images_fs_info(struct images *images, const char **ret_path, uint64_t *ret_b
         *ret_bytes = bytes;
         *ret_inodes = inodes;
         return 0;
+}
+
+const char *images_writable_path(struct images *images)
+{
+        const char *path = images->ops->writable_path ? images->ops->writable_path(images->self) : NULL;
+
+        return path ? path : images->ops->store_path(images->self);
 }

@@ -144,9 +144,9 @@ int images_id_maps(struct images *images, int user_ns_fd, struct cringle_err *er
 int images_rootfs_prepare(struct images *images, const struct image *image, const char *container_id,
                           const struct cringle_user_ns *user_ns, struct cringle_err *err);
 
-/* A detached mount of it; *ret_fd is the caller's. */
+/* A detached mount of it; *ret_fd is the caller's.  @label: of SELinux, for all files in it; NULL: they have their own. */
 int images_rootfs_mount(struct images *images, const struct image *image, const char *container_id,
-                        const struct cringle_user_ns *user_ns, int *ret_fd, struct cringle_err *err);
+                        const struct cringle_user_ns *user_ns, const char *label, int *ret_fd, struct cringle_err *err);
 
 /* Idempotent. */
 int images_rootfs_remove(struct images *images, const char *container_id, struct cringle_err *err);
@@ -159,16 +159,19 @@ int images_rootfs_usage(struct images *images, const char *container_id, uint64_
  * A detached read-only mount of the image alone, for @user_ns (NULL: the node's); *ret_fd is the caller's.
  * The caller holds @image.
  */
-int images_view(struct images *images, const struct image *image, const struct cringle_user_ns *user_ns, int *ret_fd,
-                struct cringle_err *err);
+int images_view(struct images *images, const struct image *image, const struct cringle_user_ns *user_ns,
+                const char *label, int *ret_fd, struct cringle_err *err);
 
 /*
  * The same of what is at @path in the image: a directory or a file.  Nothing leads out of the image; a path
  * that is not there is CRINGLE_E_NOT_FOUND.
  */
 int images_view_part(struct images *images, const struct image *image, const char *path,
-                     const struct cringle_user_ns *user_ns, int *ret_fd, struct cringle_err *err);
+                     const struct cringle_user_ns *user_ns, const char *label, int *ret_fd, struct cringle_err *err);
 
 /* The directory of the store (borrowed for ever) and what all layers take there, each counted once. */
 int images_fs_info(struct images *images, const char **ret_path, uint64_t *ret_bytes, uint64_t *ret_inodes,
                    struct cringle_err *err);
+
+/* The directory of writable layers, borrowed for ever: that of the store, or another.  NULL: the backend has none. */
+const char *images_writable_path(struct images *images);

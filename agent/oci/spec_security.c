@@ -5,6 +5,7 @@
  * profile" to "no profile".
  */
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "agent/base/guard.h"
@@ -128,27 +129,125 @@ static int check_label_part(const char *what, const char *text, bool last, struc
         return 0;
 }
 
+#define CATEGORIES 1024                 /* that every policy with categories has */
+#define OWN_CATEGORIES 4
+
+static int by_number(const void *a, const void *b)
+{
+        return *(const int *) a - *(const int *) b;
+}
+
+/*
+ * Categories that are the pod's alone, by its id: no other pod's are among them unless all are the same, which takes
+ * two ids out of 4 * 10^10.  So nobody needs to remember who has which.
+ */
+static char *own_level(const char *pod_id, struct cringle_err *err)
+{
+        int categories[OWN_CATEGORIES], n = 0;
+
+        for (const char *p = pod_id; n < OWN_CATEGORIES && strlen(p) >= 3; p += 3) {
+                char digits[4] = { p[0], p[1], p[2] };
+                int category = (int) (strtoul(digits, NULL, 16) % CATEGORIES), k = 0;
+
+                while (k < n && categories[k] != category)
+                        k++;
+                if (k == n)
+                        categories[n++] = category;
+        }
+        if (n < OWN_CATEGORIES) {
+                err_set(err, CRINGLE_E_INTERNAL, "'%.80s' is no pod id", pod_id);
+                return NULL;
+        }
+        qsort(categories, OWN_CATEGORIES, sizeof categories[0], by_number);
+        return str_printf(err, "s0:c%d,c%d,c%d,c%d", categories[0], categories[1], categories[2], categories[3]);
+}
+
+/* What a label is made of; level is owned where it had to be made. */
+struct label {
+        const char *user, *role, *type, *level;
+        char *own;
+};
+
+static bool asks(const Cri__SELinuxOption *o)
+{
+        return o && !(str_empty(o->user) && str_empty(o->role) && str_empty(o->type) && str_empty(o->level));
+}
+
+/* The first that says something. */
+static const char *one_of(const char *first, const char *second, const char *third)
+{
+        return !str_empty(first) ? first : !str_empty(second) ? second : third;
+}
+
+/* The container's word counts before the pod's.  0: there is nothing to label; 1: there is. */
+static int make_label(const struct spec_input *in, const Cri__SELinuxOption *mine, struct label *ret, struct cringle_err *err)
+{
+        static const Cri__SELinuxOption none = CRI__SELINUX_OPTION__INIT;
+        const Cri__LinuxPodSandboxConfig *pod = in->pod->linux;
+        const Cri__SELinuxOption *o = mine ? mine : &none;
+        const Cri__SELinuxOption *p = pod && pod->security_context && pod->security_context->selinux_options
+                                              ? pod->security_context->selinux_options
+                                              : &none;
+
+        if (!asks(o) && !asks(p) && !in->labels_all)
+                return 0;
+        if (!in->has_selinux)
+                return err_set(err, CRINGLE_E_PRECONDITION, "SELinux options are asked for: this kernel has no SELinux");
+        ret->user = one_of(o->user, p->user, "system_u");
+        ret->role = one_of(o->role, p->role, "system_r");
+        ret->type = one_of(o->type, p->type, "container_t");
+        ret->level = one_of(o->level, p->level, NULL);
+        if (!ret->level) {
+                ret->level = ret->own = own_level(in->pod_id, err);
+                if (!ret->own)
+                        return -1;
+        }
+        if (check_label_part("user", ret->user, false, err) < 0 || check_label_part("role", ret->role, false, err) < 0 ||
+            check_label_part("type", ret->type, false, err) < 0 || check_label_part("level", ret->level, true, err) < 0)
+                return -1;
+        return 1;
+}
+
+static char *file_label(const struct spec_input *in, const struct label *l, struct cringle_err *err)
+{
+        auto_free char *text = str_printf(err, "%s:object_r:container_file_t:%s", l->user, l->level);
+
+        if (!text || in->machine->selinux(in->machine->data, text, err) < 0)
+                return NULL;
+        return steal(&text);
+}
+
+int spec_pod_label(const struct spec_input *in, char **ret, struct cringle_err *err)
+{
+        struct label l = { 0 };
+        char *text = NULL;
+        int r = make_label(in, NULL, &l, err);
+
+        if (r == 1) {
+                text = file_label(in, &l, err);
+                r = text ? 0 : -1;
+        }
+        free(l.own);
+        if (r < 0)
+                return -1;
+        *ret = text;
+        return 0;
+}
+
 static int add_selinux(struct spec_builder *b, struct cringle_err *err)
 {
-        const Cri__SELinuxOption *o = b->security->selinux_options;
-        auto_free char *process = NULL, *mount = NULL;
-        const char *user, *role, *type, *level;
+        const struct spec_machine *m = b->in->machine;
+        auto_free char *process = NULL, *mount = NULL, *own = NULL;
+        struct label l = { 0 };
+        int r = make_label(b->in, b->security->selinux_options, &l, err);
 
-        if (!o || (str_empty(o->user) && str_empty(o->role) && str_empty(o->type) && str_empty(o->level)))
-                return 0;
-        if (!b->in->has_selinux)
-                return err_set(err, CRINGLE_E_PRECONDITION, "SELinux options are asked for: this kernel has no SELinux");
-
-        user = str_empty(o->user) ? "system_u" : o->user;
-        role = str_empty(o->role) ? "system_r" : o->role;
-        type = str_empty(o->type) ? "container_t" : o->type;
-        level = str_empty(o->level) ? "s0" : o->level;
-        if (check_label_part("user", user, false, err) < 0 || check_label_part("role", role, false, err) < 0 ||
-            check_label_part("type", type, false, err) < 0 || check_label_part("level", level, true, err) < 0)
+        own = l.own;
+        if (r < 1)
+                return r;
+        process = str_printf(err, "%s:%s:%s:%s", l.user, l.role, l.type, l.level);
+        if (!process || m->selinux(m->data, process, err) < 0)
                 return -1;
-
-        process = str_printf(err, "%s:%s:%s:%s", user, role, type, level);
-        mount = process ? str_printf(err, "%s:object_r:container_file_t:%s", user, level) : NULL;
+        mount = file_label(b->in, &l, err);
         if (!mount || json_set_string(b->process, "selinuxLabel", process, err) < 0)
                 return -1;
         return json_set_string(b->linux_part, "mountLabel", mount, err);
@@ -178,8 +277,9 @@ int spec_add_security(struct spec_builder *b, struct cringle_err *err)
                 return err_wrap(err, "seccomp");
         if (add_apparmor(b, err) < 0)
                 return err_wrap(err, "apparmor");
-        if (add_selinux(b, err) < 0 ||
-            add_paths(b, "maskedPaths", b->security->masked_paths, b->security->n_masked_paths, err) < 0 ||
+        if (add_selinux(b, err) < 0)
+                return err_wrap(err, "selinux");
+        if (add_paths(b, "maskedPaths", b->security->masked_paths, b->security->n_masked_paths, err) < 0 ||
             add_paths(b, "readonlyPaths", b->security->readonly_paths, b->security->n_readonly_paths, err) < 0)
                 return -1;
         return 0;

@@ -14,6 +14,7 @@
 #include "agent/base/str.h"
 #include "agent/image/lookup.h"
 #include "agent/image/reference.h"
+#include "agent/pod/labels.h"
 #include "agent/pod/model.h"
 
 /*
@@ -132,7 +133,7 @@ int container_look_up_user(struct container *c, const struct image_config *image
         if (*ret)
                 return 0;
 
-        if (images_view(pods->images, c->image, NULL, &view, err) < 0)
+        if (images_view(pods->images, c->image, NULL, NULL, &view, err) < 0)
                 return -1;
         if (lookup_user(pods->pull_program, view, who, call, ret, err) < 0)
                 return -1;
@@ -341,7 +342,7 @@ static void handed_done(struct handed *h)
         fd_close(h->user_ns.fd);
 }
 
-static int open_image(struct container *c, size_t nth, struct handed *h, struct cringle_err *err)
+static int open_image(struct container *c, size_t nth, const char *label, struct handed *h, struct cringle_err *err)
 {
         const Cri__Mount *m = c->status->mounts[nth];
         const struct cringle_user_ns *user_ns = h->mapped ? &h->user_ns : NULL;
@@ -356,8 +357,8 @@ static int open_image(struct container *c, size_t nth, struct handed *h, struct 
         if (h->n == CRINGLE_BROUGHT_MAX)
                 return err_set(err, CRINGLE_E_EXHAUSTED, "more than %d mounts of images", CRINGLE_BROUGHT_MAX);
         r = str_empty(m->image_sub_path)
-                    ? images_view(c->pods->images, image, user_ns, &fd, err)
-                    : images_view_part(c->pods->images, image, m->image_sub_path, user_ns, &fd, err);
+                    ? images_view(c->pods->images, image, user_ns, label, &fd, err)
+                    : images_view_part(c->pods->images, image, m->image_sub_path, user_ns, label, &fd, err);
         if (r < 0)
                 return -1;
         h->sources[h->n] = steal(&source);
@@ -366,17 +367,17 @@ static int open_image(struct container *c, size_t nth, struct handed *h, struct 
         return 0;
 }
 
-static int open_handed(struct container *c, struct handed *h, struct cringle_err *err)
+static int open_handed(struct container *c, const char *label, struct handed *h, struct cringle_err *err)
 {
         int r = pod_user_ns(c->pod, &h->user_ns, err);
 
         if (r < 0)
                 return -1;
         h->mapped = r == 1;
-        if (images_rootfs_mount(c->pods->images, c->image, c->id, h->mapped ? &h->user_ns : NULL, &h->rootfs, err) < 0)
+        if (images_rootfs_mount(c->pods->images, c->image, c->id, h->mapped ? &h->user_ns : NULL, label, &h->rootfs, err) < 0)
                 return -1;
         for (size_t i = 0; i < c->status->n_mounts; i++)
-                if (spec_is_image_mount(c->status->mounts[i]) && open_image(c, i, h, err) < 0)
+                if (spec_is_image_mount(c->status->mounts[i]) && open_image(c, i, label, h, err) < 0)
                         return err_wrap(err, "%s", c->status->mounts[i]->container_path);
         return 0;
 }
@@ -391,6 +392,7 @@ static int create_process(struct task *t, void *object, const struct cringle_cal
         struct cringle_container_state state = { .size = sizeof state };
         struct handed handed = { .rootfs = -1, .user_ns.fd = -1 };
         auto_buf text = BUF_INIT;
+        const char *label = NULL;
         struct cringle_container_launch launch = {
                 .size = sizeof launch,
                 .pod = c->pod->id,
@@ -408,7 +410,9 @@ static int create_process(struct task *t, void *object, const struct cringle_cal
         };
         int r = -1;
 
-        if (write_bundle(c, m->spec, &text, err) == 0 && make_log_dir(c, err) == 0 && open_handed(c, &handed, err) == 0) {
+        if (labels_of_spec(m->spec, &label, err) == 0 && labels_set_volumes(config, label, err) == 0 &&
+            write_bundle(c, m->spec, &text, err) == 0 && make_log_dir(c, err) == 0 &&
+            open_handed(c, label, &handed, err) == 0) {
                 launch.config = text.data;
                 launch.rootfs_fd = handed.rootfs;
                 launch.n_mounts = handed.n;

@@ -436,8 +436,7 @@ static int show_container(struct shown_metrics *s, struct container *c)
         struct cringle_cgroup_dirs dirs = { .size = sizeof dirs };
         struct cringle_cgroup_stats stats;
         struct cringle_err err = CRINGLE_ERR_INIT;
-        uint64_t bytes, inodes;
-        const char *device = "";
+        const char *path = images_writable_path(c->pods->images), *device = path ? path : "";
 
         if (container_stats(c, sizeof stats, &stats, &err) < 0 ||
             cgroup->ops->path(cgroup->self, pod_cgroup_parent(c->pod), c->id, &dirs, &err) < 0) {
@@ -451,8 +450,8 @@ static int show_container(struct shown_metrics *s, struct container *c)
         s->base[3] = c->status->metadata->name;
         s->base[4] = pod->name;
         s->base[5] = pod->namespace_;
-        if (images_fs_info(c->pods->images, &device, &bytes, &inodes, &err) == 0)
-                add_disk(s, c, device);
+        if (path)
+                add_disk(s, c, path);
         add_cgroup(s, &stats, device);
         add_dirs(s, &dirs);
         add_status(s, c);

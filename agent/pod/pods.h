@@ -159,6 +159,9 @@ int pods_inspect(struct pods *pods, const char *id, pods_inspect_fn fn, void *da
  */
 void pods_listen(struct pods *pods, pods_message_fn fn, void *data);
 
+/* What writable layers took when they were last looked at; one that never was takes nothing yet. */
+void pods_writable_usage(struct pods *pods, uint64_t *ret_bytes, uint64_t *ret_inodes);
+
 /*
  * Statistics, read from the kernel, so these block.  @fn gets the message, under no lock.  Lists
  * are of containers that have not ended, and of ready pods; what goes meanwhile is left out.

@@ -14,6 +14,7 @@
 #include "agent/base/guard.h"
 #include "agent/base/path.h"
 #include "agent/base/str.h"
+#include "agent/pod/labels.h"
 #include "agent/pod/model.h"
 
 /* Bytes of a pod's /dev/shm, as all runtimes have it. */
@@ -79,14 +80,17 @@ static int mount_memory(const char *name, const char *path, const char *options,
 static int mount_files(struct task *t, void *object, const struct cringle_call *call, struct cringle_err *err)
 {
         struct pod *pod = object;
-        auto_free char *files = pod_file(pod, "", err), *shm = pod_file(pod, "shm", err), *options = NULL;
+        auto_free char *files = pod_file(pod, "", err), *shm = pod_file(pod, "shm", err), *options = NULL, *label = NULL;
         struct cringle_id_map uids = { 0 }, gids = { 0 };
 
         if (!files || !shm || spec_id_maps(pod->request->config, &uids, &gids, err) < 0)
                 return -1;
         if (pod_namespaces(pod)->ipc == CRI__NAMESPACE_MODE__NODE)
                 return file_make_dirs(files, 0700, err);
-        options = str_printf(err, SHM_OPTIONS ",uid=%u,gid=%u", uids.outside, gids.outside);
+        if (labels_of_pod(pod, &label, err) < 0)
+                return -1;
+        options = label ? str_printf(err, SHM_OPTIONS ",uid=%u,gid=%u,context=\"%s\"", uids.outside, gids.outside, label) :
+                          str_printf(err, SHM_OPTIONS ",uid=%u,gid=%u", uids.outside, gids.outside);
         if (!options || mount_memory("files", files, GUARD(files_bounded) ? FILES_OPTIONS : "mode=0700", err) < 0)
                 return -1;
         return mount_memory("shm", shm, options, err);

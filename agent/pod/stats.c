@@ -111,6 +111,25 @@ int container_disk(struct container *c, struct disk_sample *ret, struct cringle_
         return ret->at ? 0 : walk_disk(c, ret, err);
 }
 
+void pods_writable_usage(struct pods *pods, uint64_t *ret_bytes, uint64_t *ret_inodes)
+{
+        uint64_t bytes = 0, inodes = 0;
+        const char *id;
+        size_t at = 0;
+        void *data;
+
+        pthread_mutex_lock(&pods->tasks.lock);
+        while (map_next(&pods->containers, &at, &id, &data)) {
+                const struct container *c = data;
+
+                bytes += c->disk.bytes;
+                inodes += c->disk.inodes;
+        }
+        pthread_mutex_unlock(&pods->tasks.lock);
+        *ret_bytes = bytes;
+        *ret_inodes = inodes;
+}
+
 static void default_first(struct netdev_look *l)
 {
         struct netdev first;

@@ -152,10 +152,11 @@ static void show_layer(struct shown_container *shown, struct container *c)
 {
         struct cringle_err err = CRINGLE_ERR_INIT;
         struct disk_sample disk;
-        uint64_t bytes, inodes;
-        const char *path;
+        const char *path = images_writable_path(c->pods->images);
 
-        if (images_fs_info(c->pods->images, &path, &bytes, &inodes, &err) < 0 || container_disk(c, &disk, &err) < 0) {
+        if (!path)
+                return;
+        if (container_disk(c, &disk, &err) < 0) {
                 log_debug("container %.12s: its writable layer: %s", c->id, err.text);
                 return;
         }

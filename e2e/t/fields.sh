@@ -280,4 +280,30 @@ fi
 
 check "the pod goes" pod_remove web
 leaks_none "nothing stayed behind"
+
+# --- writable layers on a file system of their own ---
+
+agent_stop
+mkdir "$E2E_TMP/writable"
+mount -t tmpfs tmpfs "$E2E_TMP/writable"
+agent_start "image: {settings: {writable: $E2E_TMP/writable}}"
+leaks_begin
+images_use() {
+        crictl imagefsinfo --output json | jq -r '.status.imageFilesystems[0].usedBytes.value'
+}
+before=$(images_use)
+pod_run apart >/dev/null
+id=$(container_run apart main 'head -c 1000000 /dev/zero >/file; exec sleep 1000')
+check "two file systems are told" same "$(crictl imagefsinfo --output json |
+        jq -r '.status | [.imageFilesystems, .containerFilesystems] | map(.[0].fsId.mountpoint) | join(" ")')" \
+        "$AGENT_ROOT/images $E2E_TMP/writable"
+check "what is written is in the second" eventually 10 eval '[[ $(stat -c %s "$E2E_TMP/writable/containers/$id/upper/file") == 1000000 ]]'
+check "and counted there" eventually 60 eval \
+        '(($(crictl imagefsinfo --output json | jq -r ".status.containerFilesystems[0].usedBytes.value") >= 1000000))'
+check "and not in the first" same "$(images_use)" "$before"
+check "the container's statistics name the second, too" same \
+        "$(crictl stats --output json "$id" | jq -r '.stats[0].writableLayer.fsId.mountpoint')" "$E2E_TMP/writable"
+check "this pod goes, too" pod_remove apart
+check "and nothing of it is left there" same "$(find "$E2E_TMP/writable" -mindepth 2)" ''
+leaks_none "nothing stayed behind then, either"
 e2e_end

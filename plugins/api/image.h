@@ -12,7 +12,7 @@
 #include "plugin.h"
 
 #define CRINGLE_IMAGE_MAJOR 1
-#define CRINGLE_IMAGE_MINOR 1
+#define CRINGLE_IMAGE_MINOR 2
 
 /* What the pull worker is to make of a layer's tar stream. */
 enum cringle_layer_format {
@@ -41,6 +41,11 @@ struct cringle_rootfs_options {
          * them.  Given to backends that have id_maps() only.
          */
         const struct cringle_user_ns *user_ns;
+        /*
+         * Since 1.2: the SELinux label that all of it bears ("context=" of mount(8)); NULL: each file its own.
+         * Given on nodes with SELinux only, to rootfs_mount() and view_mount().
+         */
+        const char *label;
 };
 
 struct cringle_usage {
@@ -54,7 +59,7 @@ struct cringle_image_ops {
 
         int (*format)(void *self);      /* enum cringle_layer_format */
 
-        /* A directory on the file system that holds layers and writable layers. */
+        /* A directory on the file system that holds layers, and writable layers unless writable_path() says otherwise. */
         const char *(*store_path)(void *self);
 
         /* 1: committed and whole, 0: not there. */
@@ -106,4 +111,7 @@ struct cringle_image_ops {
          * the one at @user_ns_fd.
          */
         int (*id_maps)(void *self, int user_ns_fd, struct cringle_err *err);
+
+        /* Optional, since 1.2.  A directory on the file system that holds writable layers alone; NULL: store_path()'s. */
+        const char *(*writable_path)(void *self);
 };

@@ -98,9 +98,9 @@ static int dirs_open(struct dirs *d, const struct overlay *o, struct cringle_err
                 d->n_lowers++;
         }
         if (o->over) {
-                auto_fd int over = open_dir(root, o->over, err);
+                auto_fd int over_root = open_dir(AT_FDCWD, o->over_root, err), over = -1;
 
-                if (over < 0)
+                if (over_root < 0 || (over = open_dir(over_root, o->over, err)) < 0)
                         return -1;
                 d->upper = open_dir(over, "upper", err);
                 d->work = open_dir(over, "work", err);
@@ -179,7 +179,8 @@ static int mount_by_parts(const struct overlay *o, int *ret_fd, struct cringle_e
                 if (set_dir(fs, "lowerdir+", d.lowers[i], err) < 0)
                         return -1;
         if (set(fs, "source", "overlay", err) < 0 || set(fs, "index", "off", err) < 0 ||
-            set(fs, "metacopy", "off", err) < 0 || set(fs, "redirect_dir", "nofollow", err) < 0)
+            set(fs, "metacopy", "off", err) < 0 || set(fs, "redirect_dir", "nofollow", err) < 0 ||
+            (o->label && set(fs, "context", o->label, err) < 0))
                 return -1;
         if (d.upper >= 0 && (set_dir(fs, "upperdir", d.upper, err) < 0 || set_dir(fs, "workdir", d.work, err) < 0))
                 return -1;
@@ -205,11 +206,13 @@ struct apart {
         int fd;
 };
 
-static int mount_options(const struct dirs *d, struct buf *ret, struct cringle_err *err)
+static int mount_options(const struct dirs *d, const char *label, struct buf *ret, struct cringle_err *err)
 {
         char text[PATH_OF_FD_MAX];
 
         if (buf_add_str(ret, "index=off,metacopy=off,redirect_dir=nofollow", err) < 0)
+                return -1;
+        if (label && buf_printf(ret, err, ",context=\"%s\"", label) < 0)
                 return -1;
         for (size_t i = 0; i < d->n_lowers; i++) {
                 path_of_fd(d->lowers[i], text);
@@ -241,7 +244,7 @@ static int mount_here(void *data, struct cringle_err *err)
         auto_fd int fd = -1;
 
         place = str_printf(err, "%s/%s", o->root, o->empty);
-        if (!place || dirs_open(&d, o, err) < 0 || mount_options(&d, &options, err) < 0)
+        if (!place || dirs_open(&d, o, err) < 0 || mount_options(&d, o->label, &options, err) < 0)
                 return -1;
         if (mount("overlay", place, "overlay", o->over ? 0 : MS_RDONLY, options.data) < 0)
                 return err_sys(err, "overlay: mount");

@@ -9,11 +9,13 @@
 #include "agent/base/err.h"
 
 struct overlay {
-        const char *root;               /* directory of the store: absolute; all names below are in it */
+        const char *root;               /* directory of the store: absolute; lowers and empty are in it */
         const char *const *lowers;      /* topmost first, ended by NULL; at least one */
         const char *over;               /* directory that holds "upper" and "work"; NULL: nothing to write to */
+        const char *over_root;          /* in which that one is: absolute */
         const char *empty;              /* an empty directory: goes below a single layer without `over` */
         bool readonly;
+        const char *label;              /* of SELinux, for all of it; NULL: each file has its own */
         int user_ns;                    /* lowers are shown with their ids mapped by this namespace; -1: as they are */
 };
 

@@ -9,6 +9,9 @@
  *      <root>/bare                         an empty directory: what an image without layers has
  *      <root>/empty                        another, to put below a single layer
  *
+ * With the setting `writable`, containers are there instead, with a staging and a trash of their own: rename(2) does not
+ * leave a file system.  Those that were made before stay where they are, and go from there.
+ *
  * What always holds: whatever has its final name is whole, and a layer was on the disk before it
  * got its name.  So there is nothing to repair after a crash, only staging and trash to empty.
  * All directories but the layers' own are 0700: set-user-id files in an image are out of reach
@@ -45,13 +48,28 @@
 #define ID_MAX 128
 #define USAGE_FILE_MAX 64
 
+/* A directory with one to make things in and one to remove them from. */
+struct place {
+        char *root;
+        int fd;                         /* of root */
+        int staging, trash;
+};
+
+#define PLACE_INIT { .fd = -1, .staging = -1, .trash = -1 }
+
 /* Never changes once made: calls need no lock. */
 struct overlay_store {
         const struct cringle_host *host;
-        char *root;
-        int fd;                         /* of root */
-        int layers, containers, staging, trash;
+        struct place images;
+        struct place apart;             /* for writable parts; without a root: they are with the images */
+        int layers, containers;         /* directories of images.fd, and of writable_place() */
+        int former;                     /* containers of before `writable` was set; -1: it is not */
 };
+
+static struct place *writable_place(struct overlay_store *s)
+{
+        return s->apart.root ? &s->apart : &s->images;
+}
 
 __attribute__((format(printf, 3, 4)))
 static void say(struct overlay_store *s, int level, const char *format, ...)
@@ -119,15 +137,15 @@ static int own_dir(int at, const char *name, mode_t mode, struct cringle_err *er
         return open_dir(at, name, err);
 }
 
-/* Take @name out of @parent at once, and off the disk in our own time.  Absent: success. */
-static int discard(struct overlay_store *s, int parent, const char *name, struct cringle_err *err)
+/* Take @name out of @parent, of @p, at once, and off the disk in our own time.  Absent: success. */
+static int discard(const struct place *p, int parent, const char *name, struct cringle_err *err)
 {
         char trash[RANDOM_LEN + 1];
 
         random_name(trash);
-        if (renameat(parent, name, s->trash, trash) < 0)
+        if (renameat(parent, name, p->trash, trash) < 0)
                 return errno == ENOENT ? 0 : err_sys(err, "put away %s", name);
-        return tree_remove(s->trash, trash, err);
+        return tree_remove(p->trash, trash, err);
 }
 
 static int overlay_format(void *self)
@@ -139,7 +157,12 @@ static const char *overlay_store_path(void *self)
 {
         struct overlay_store *s = self;
 
-        return s->root;
+        return s->images.root;
+}
+
+static const char *overlay_writable_path(void *self)
+{
+        return writable_place(self)->root;
 }
 
 static int overlay_layer_exists(void *self, const char *chain_id, struct cringle_err *err)
@@ -169,13 +192,13 @@ static int overlay_layer_begin(void *self, const char *chain_id, struct cringle_
         if (hex_of(chain_id, &hex, err) < 0)
                 return -1;
         random_name(name);
-        path = str_printf(err, "%s/staging/%s/diff", s->root, name);
-        if (!path || make_dir(s->staging, name, 0700, err) < 0)
+        path = str_printf(err, "%s/staging/%s/diff", s->images.root, name);
+        if (!path || make_dir(s->images.staging, name, 0700, err) < 0)
                 return -1;
 
-        top = open_dir(s->staging, name, err);
+        top = open_dir(s->images.staging, name, err);
         if (top < 0 || make_dir(top, "diff", 0755, err) < 0 || (fd = open_dir(top, "diff", err)) < 0) {
-                tree_remove(s->staging, name, NULL);
+                tree_remove(s->images.staging, name, NULL);
                 return -1;
         }
         ret->dir_fd = steal_fd(&fd);
@@ -187,7 +210,7 @@ static int overlay_layer_begin(void *self, const char *chain_id, struct cringle_
 static int staging_name(const struct overlay_store *s, const struct cringle_layer *layer, char ret[static RANDOM_LEN + 1],
                         struct cringle_err *err)
 {
-        auto_free char *before = str_printf(err, "%s/staging/", s->root);
+        auto_free char *before = str_printf(err, "%s/staging/", s->images.root);
         const char *name;
 
         if (!before)
@@ -235,21 +258,21 @@ static int settle_root(int top, struct cringle_err *err)
 
 static int publish(struct overlay_store *s, const char *name, const char *hex, struct cringle_err *err)
 {
-        auto_fd int top = open_dir(s->staging, name, err);
+        auto_fd int top = open_dir(s->images.staging, name, err);
 
         if (top < 0 || settle_root(top, err) < 0 || write_usage(top, err) < 0)
                 return -1;
         if (syncfs(top) < 0)
                 return err_sys(err, "sync layer");
-        if (renameat2(s->staging, name, s->layers, hex, RENAME_NOREPLACE) < 0) {
+        if (renameat2(s->images.staging, name, s->layers, hex, RENAME_NOREPLACE) < 0) {
                 if (errno != EEXIST)
                         return err_sys(err, "publish layer");
-                return discard(s, s->staging, name, err);
+                return discard(&s->images, s->images.staging, name, err);
         }
         /* Visible but not durable would be a lie: take it back. */
         if (fsync(s->layers) < 0) {
                 err_sys(err, "sync directory of layers");
-                discard(s, s->layers, hex, NULL);
+                discard(&s->images, s->layers, hex, NULL);
                 return -1;
         }
         return 0;
@@ -274,7 +297,7 @@ static void overlay_layer_abort(void *self, const char *chain_id, struct cringle
         struct overlay_store *s = self;
         char name[RANDOM_LEN + 1];
 
-        if (staging_name(s, layer, name, &err) < 0 || tree_remove(s->staging, name, &err) < 0)
+        if (staging_name(s, layer, name, &err) < 0 || tree_remove(s->images.staging, name, &err) < 0)
                 say(s, CRINGLE_WARNING, "drop unfinished layer %s: %s, left for the next start", chain_id, err.text);
 }
 
@@ -283,7 +306,7 @@ static int overlay_layer_remove(void *self, const char *chain_id, struct cringle
         struct overlay_store *s = self;
         const char *hex;
 
-        return hex_of(chain_id, &hex, err) < 0 ? -1 : discard(s, s->layers, hex, err);
+        return hex_of(chain_id, &hex, err) < 0 ? -1 : discard(&s->images, s->layers, hex, err);
 }
 
 static int overlay_layer_usage(void *self, const char *chain_id, struct cringle_usage *ret, struct cringle_err *err)
@@ -385,15 +408,16 @@ static int copy_root(int from, int to, const struct cringle_user_ns *user_ns, st
 static int build_over(struct overlay_store *s, const char *name, const char *lower,
                       const struct cringle_user_ns *user_ns, struct cringle_err *err)
 {
+        int staging = writable_place(s)->staging;
         auto_fd int top = -1, upper = -1, image = -1;
 
-        if (make_dir(s->staging, name, 0700, err) < 0)
+        if (make_dir(staging, name, 0700, err) < 0)
                 return -1;
-        top = open_dir(s->staging, name, err);
+        top = open_dir(staging, name, err);
         if (top < 0 || make_dir(top, "work", 0700, err) < 0 || make_dir(top, "upper", 0755, err) < 0)
                 return -1;
         upper = open_dir(top, "upper", err);
-        image = open_dir(s->fd, lower, err);
+        image = open_dir(s->images.fd, lower, err);
         if (upper < 0 || image < 0)
                 return -1;
         return copy_root(image, upper, user_ns, err);
@@ -409,6 +433,7 @@ static int overlay_rootfs_prepare(void *self, const char *id, const struct cring
 {
         auto_cleanup(auto_stack_) struct stack k = { 0 };
         struct overlay_store *s = self;
+        int staging = writable_place(s)->staging;
         char name[RANDOM_LEN + 1];
 
         if (check_id(id, err) < 0 || stack_lowers(&k, options, err) < 0)
@@ -419,27 +444,34 @@ static int overlay_rootfs_prepare(void *self, const char *id, const struct cring
         random_name(name);
         if (build_over(s, name, k.lowers[0], user_ns_of(options), err) < 0)
                 goto fail;
-        if (renameat2(s->staging, name, s->containers, id, RENAME_NOREPLACE) < 0 && errno != EEXIST) {
+        if (renameat2(staging, name, s->containers, id, RENAME_NOREPLACE) < 0 && errno != EEXIST) {
                 err_sys(err, "publish");
                 goto fail;
         }
-        tree_remove(s->staging, name, NULL);            /* there only when somebody else was faster */
+        tree_remove(staging, name, NULL);               /* there only when somebody else was faster */
         return 0;
 
 fail:
-        tree_remove(s->staging, name, NULL);
+        tree_remove(staging, name, NULL);
         return err_wrap(err, "prepare root filesystem of %s", id);
 }
 
+static const char *label_of(const struct cringle_rootfs_options *options)
+{
+        return options->size > offsetof(struct cringle_rootfs_options, label) ? options->label : NULL;
+}
+
 static int mount_stack(struct overlay_store *s, const struct stack *k, bool readonly,
-                       const struct cringle_user_ns *user_ns, int *ret_fd, struct cringle_err *err)
+                       const struct cringle_user_ns *user_ns, const char *label, int *ret_fd, struct cringle_err *err)
 {
         struct overlay o = {
-                .root = s->root,
+                .root = s->images.root,
+                .over_root = writable_place(s)->root,
                 .lowers = (const char *const *) k->lowers,
                 .over = k->over,
                 .empty = "empty",
                 .readonly = readonly,
+                .label = label,
                 .user_ns = user_ns ? user_ns->fd : -1,
         };
 
@@ -457,7 +489,7 @@ static int overlay_rootfs_mount(void *self, const char *id, const struct cringle
         k.over = str_printf(err, "containers/%s", id);
         if (!k.over)
                 return -1;
-        return mount_stack(s, &k, options->readonly, user_ns_of(options), ret_fd, err) < 0
+        return mount_stack(s, &k, options->readonly, user_ns_of(options), label_of(options), ret_fd, err) < 0
                        ? err_wrap(err, "root filesystem of %s", id)
                        : 0;
 }
@@ -466,7 +498,9 @@ static int overlay_rootfs_remove(void *self, const char *id, struct cringle_err 
 {
         struct overlay_store *s = self;
 
-        return check_id(id, err) < 0 ? -1 : discard(s, s->containers, id, err);
+        if (check_id(id, err) < 0 || discard(writable_place(s), s->containers, id, err) < 0)
+                return -1;
+        return s->former < 0 ? 0 : discard(&s->images, s->former, id, err);
 }
 
 static int overlay_rootfs_usage(void *self, const char *id, struct cringle_usage *ret, struct cringle_err *err)
@@ -477,6 +511,8 @@ static int overlay_rootfs_usage(void *self, const char *id, struct cringle_usage
         if (check_id(id, err) < 0)
                 return -1;
         top = open_dir(s->containers, id, err);
+        if (top < 0 && s->former >= 0)
+                top = open_dir(s->former, id, err);
         if (top < 0)
                 return err_wrap(err, "root filesystem of %s", id);
         return tree_usage(top, "upper", &ret->bytes, &ret->inodes, err);
@@ -490,7 +526,9 @@ static int overlay_view_mount(void *self, const struct cringle_rootfs_options *o
 
         if (stack_lowers(&k, options, err) < 0)
                 return -1;
-        return mount_stack(s, &k, true, user_ns_of(options), ret_fd, err) < 0 ? err_wrap(err, "view of an image") : 0;
+        return mount_stack(s, &k, true, user_ns_of(options), label_of(options), ret_fd, err) < 0
+                       ? err_wrap(err, "view of an image")
+                       : 0;
 }
 
 /* Is the directory entry @name, prefixed, on the list?  NULL: nothing is. */
@@ -502,9 +540,8 @@ static bool keeps(const char *const *list, const char *prefix, const char *name)
         return false;
 }
 
-/* Remove all of @dir that is not on @list.  Goes on after a failure, and tells the last one. */
-static int sweep_dir(struct overlay_store *s, int dir, const char *const *list, const char *prefix,
-                     struct cringle_err *err)
+/* Remove all of @dir, of @p, that is not on @list.  Goes on after a failure, and tells the last one. */
+static int sweep_dir(const struct place *p, int dir, const char *const *list, const char *prefix, struct cringle_err *err)
 {
         auto_fd int copy = open_dir(dir, ".", err);
         auto_strv names = NULL;
@@ -527,25 +564,38 @@ static int sweep_dir(struct overlay_store *s, int dir, const char *const *list, 
                 return -1;
 
         for (char **name = names; name && *name; name++)
-                if ((dir == s->trash ? tree_remove(dir, *name, err) : discard(s, dir, *name, err)) < 0)
+                if ((dir == p->trash ? tree_remove(dir, *name, err) : discard(p, dir, *name, err)) < 0)
                         r = -1;
+        return r;
+}
+
+/* The trash comes last: what is swept goes there. */
+static int sweep_place(const struct place *p, const int *dirs, const char *const *const *lists, const char *const *prefixes,
+                       size_t n, struct cringle_err *err)
+{
+        int r = sweep_dir(p, p->staging, NULL, "", err);
+
+        for (size_t i = 0; i < n; i++)
+                if (dirs[i] >= 0 && sweep_dir(p, dirs[i], lists[i], prefixes[i], err) < 0)
+                        r = -1;
+        if (sweep_dir(p, p->trash, NULL, "", err) < 0)
+                r = -1;
         return r;
 }
 
 static int overlay_sweep(void *self, const char *const *chain_ids, const char *const *ids, struct cringle_err *err)
 {
         struct overlay_store *s = self;
+        const char *const *const lists[] = { ids, chain_ids };
+        static const char *const prefixes[] = { "", DIGEST_PREFIX };
         int r = 0;
 
-        if (sweep_dir(s, s->staging, NULL, "", err) < 0)
-                r = -1;
-        if (sweep_dir(s, s->layers, chain_ids, DIGEST_PREFIX, err) < 0)
-                r = -1;
-        if (sweep_dir(s, s->containers, ids, "", err) < 0)
-                r = -1;
-        if (sweep_dir(s, s->trash, NULL, "", err) < 0)
-                r = -1;
-        return r < 0 ? err_wrap(err, "sweep %s", s->root) : 0;
+        if (sweep_place(&s->images, (const int[]) { s->apart.root ? s->former : s->containers, s->layers }, lists, prefixes, 2,
+                        err) < 0)
+                r = err_wrap(err, "sweep %s", s->images.root);
+        if (s->apart.root && sweep_place(&s->apart, &s->containers, lists, prefixes, 1, err) < 0)
+                r = err_wrap(err, "sweep %s", s->apart.root);
+        return r;
 }
 
 static int overlay_probe(struct cringle_err *err)
@@ -555,67 +605,94 @@ static int overlay_probe(struct cringle_err *err)
         return fs < 0 ? err_sys(err, "the kernel offers no overlay file system") : 0;
 }
 
+static void place_done(struct place *p)
+{
+        fd_close(p->trash);
+        fd_close(p->staging);
+        fd_close(p->fd);
+        free(p->root);
+}
+
 static void overlay_destroy(void *self)
 {
         struct overlay_store *s = self;
 
         if (!s)
                 return;
-        fd_close(s->trash);
-        fd_close(s->staging);
+        fd_close(s->former);
         fd_close(s->containers);
         fd_close(s->layers);
-        fd_close(s->fd);
-        free(s->root);
+        place_done(&s->apart);
+        place_done(&s->images);
         free(s);
 }
 
-static int open_store(struct overlay_store *s, struct cringle_err *err)
+static int open_place(struct place *p, const char *root, struct cringle_err *err)
+{
+        p->root = strdup(root);
+        if (!p->root)
+                return err_oom(err);
+        if (file_make_dirs(p->root, 0700, err) < 0)
+                return -1;
+        p->fd = own_dir(AT_FDCWD, p->root, 0700, err);
+        if (p->fd < 0)
+                return -1;
+        p->staging = own_dir(p->fd, "staging", 0700, err);
+        p->trash = own_dir(p->fd, "trash", 0700, err);
+        return p->staging < 0 || p->trash < 0 ? -1 : 0;
+}
+
+static int open_store(struct overlay_store *s, const char *root, const char *writable, struct cringle_err *err)
 {
         auto_fd int bare = -1, empty = -1;
 
-        if (file_make_dirs(s->root, 0700, err) < 0)
+        if (open_place(&s->images, root, err) < 0 || (writable && open_place(&s->apart, writable, err) < 0))
                 return -1;
-        s->fd = own_dir(AT_FDCWD, s->root, 0700, err);
-        if (s->fd < 0)
+        s->layers = own_dir(s->images.fd, "layers", 0700, err);
+        s->containers = own_dir(writable_place(s)->fd, "containers", 0700, err);
+        bare = own_dir(s->images.fd, "bare", 0755, err);
+        empty = own_dir(s->images.fd, "empty", 0755, err);
+        if (s->layers < 0 || s->containers < 0 || bare < 0 || empty < 0)
                 return -1;
-        s->layers = own_dir(s->fd, "layers", 0700, err);
-        s->containers = own_dir(s->fd, "containers", 0700, err);
-        s->staging = own_dir(s->fd, "staging", 0700, err);
-        s->trash = own_dir(s->fd, "trash", 0700, err);
-        bare = own_dir(s->fd, "bare", 0755, err);
-        empty = own_dir(s->fd, "empty", 0755, err);
-        return s->layers < 0 || s->containers < 0 || s->staging < 0 || s->trash < 0 || bare < 0 || empty < 0 ? -1 : 0;
+        if (writable)
+                s->former = own_dir(s->images.fd, "containers", 0700, err);
+        return writable && s->former < 0 ? -1 : 0;
+}
+
+static int check_dir(const char *name, const char *path, struct cringle_err *err)
+{
+        if (!path_is_clean(path))
+                return err_set(err, CRINGLE_E_INVALID, "setting %s: '%s' is no clean absolute path", name, path);
+        return 0;
 }
 
 static int overlay_create(const struct cringle_host *host, const struct cringle_pair *settings, void **ret_self,
                           struct cringle_err *err)
 {
         struct overlay_store *s = calloc(1, sizeof *s);
-        const char *root = NULL;
+        const char *root = NULL, *writable = NULL;
 
         if (!s)
                 return err_oom(err);
-        s->host = host;
-        s->fd = s->layers = s->containers = s->staging = s->trash = -1;
+        *s = (struct overlay_store) {
+                .host = host, .images = PLACE_INIT, .apart = PLACE_INIT, .layers = -1, .containers = -1, .former = -1,
+        };
 
-        for (const struct cringle_pair *p = settings; p && p->key; p++)
+        for (const struct cringle_pair *p = settings; p && p->key; p++) {
                 if (str_equal(p->key, "root"))
                         root = p->value;
+                else if (str_equal(p->key, "writable") && !str_empty(p->value))
+                        writable = p->value;
+        }
         if (!root) {
                 err_set(err, CRINGLE_E_INVALID, "setting root: missing");
                 goto fail;
         }
-        if (!path_is_clean(root)) {
-                err_set(err, CRINGLE_E_INVALID, "setting root: '%s' is no clean absolute path", root);
+        if (check_dir("root", root, err) < 0 || (writable && check_dir("writable", writable, err) < 0))
                 goto fail;
-        }
-        s->root = strdup(root);
-        if (!s->root) {
-                err_oom(err);
-                goto fail;
-        }
-        if (open_store(s, err) < 0)
+        if (writable && str_equal(writable, root))
+                writable = NULL;
+        if (open_store(s, root, writable, err) < 0)
                 goto fail;
 
         *ret_self = s;
@@ -637,9 +714,9 @@ static int try_mount(struct overlay_store *s, const struct cringle_user_ns *user
         random_name(name);
         k.over = str_printf(err, "staging/%s", name);
         if (k.over && strv_add(&k.lowers, "bare", err) == 0 && build_over(s, name, "bare", user_ns, err) == 0)
-                r = mount_stack(s, &k, false, user_ns, &fd, err);
-        tree_remove(s->staging, name, NULL);
-        return r < 0 ? err_wrap(err, "try an overlay mount on %s", s->root) : 0;
+                r = mount_stack(s, &k, false, user_ns, NULL, &fd, err);
+        tree_remove(writable_place(s)->staging, name, NULL);
+        return r < 0 ? err_wrap(err, "try an overlay mount on %s", writable_place(s)->root) : 0;
 }
 
 /* Not every file system can be the upper one; better told now than by the first container. */
@@ -659,6 +736,7 @@ static int overlay_id_maps(void *self, int user_ns_fd, struct cringle_err *err)
 
 static const struct cringle_setting settings[] = {
         { "root", CRINGLE_PATH, NULL, "directory of layers and writable parts; its file system must do for overlayfs" },
+        { "writable", CRINGLE_PATH, NULL, "directory of writable parts, on a file system of their own; unset: with the layers" },
         { 0 }
 };
 
@@ -679,6 +757,7 @@ static const struct cringle_image_ops ops = {
         .view_mount = overlay_view_mount,
         .sweep = overlay_sweep,
         .id_maps = overlay_id_maps,
+        .writable_path = overlay_writable_path,
 };
 
 CRINGLE_PLUGIN(image_overlay,

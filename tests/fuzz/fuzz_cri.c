@@ -155,8 +155,14 @@ static int apparmor(void *data, const char *name, struct cringle_err *err)
         return 0;
 }
 
+static int selinux(void *data, const char *label, struct cringle_err *err)
+{
+        return 0;
+}
+
 static const struct spec_machine machine = {
         .resolve = resolve, .propagation = propagation, .devices = devices, .profile = profile, .apparmor = apparmor,
+        .selinux = selinux,
 };
 
 /* --- what holds of each specification --- */

@@ -752,7 +752,7 @@ static void a_held_image_keeps_its_layers_when_removed(void **state)
         one = images_get(f->images, ID("1"));
         assert_non_null(one);
         assert_null(one->tags);
-        assert_ok(images_rootfs_mount(f->images, one, "c1", NULL, &fd, &scratch), &scratch);
+        assert_ok(images_rootfs_mount(f->images, one, "c1", NULL, NULL, &fd, &scratch), &scratch);
         assert_int_equal(faccessat(fd, "1", F_OK, 0), 0);
         assert_int_equal(faccessat(fd, "2", F_OK, 0), 0);
         fd = fd_close(fd);
@@ -903,7 +903,7 @@ static void a_view_shows_all_layers(void **state)
 
         pull(f, "one");
         one = must_find(f, "one");
-        assert_ok(images_view(f->images, one, NULL, &fd, &scratch), &scratch);
+        assert_ok(images_view(f->images, one, NULL, NULL, &fd, &scratch), &scratch);
         assert_int_equal(faccessat(fd, "1", F_OK, 0), 0);
         assert_int_equal(faccessat(fd, "2", F_OK, 0), 0);
 }
@@ -917,15 +917,15 @@ static void a_part_of_an_image_is_a_mount_of_its_own(void **state)
 
         pull(f, "one");
         one = must_find(f, "one");
-        assert_ok(images_view_part(f->images, one, "/2", NULL, &fd, &scratch), &scratch);
+        assert_ok(images_view_part(f->images, one, "/2", NULL, NULL, &fd, &scratch), &scratch);
         assert_int_equal(fstat(fd, &st), 0);
         assert_true(S_ISREG(st.st_mode));
         fd = fd_close(fd);
-        assert_ok(images_view_part(f->images, one, "../../1", NULL, &fd, &scratch), &scratch);   /* not out of it */
+        assert_ok(images_view_part(f->images, one, "../../1", NULL, NULL, &fd, &scratch), &scratch);   /* not out of it */
         assert_int_equal(fstat(fd, &st), 0);
         assert_true(S_ISREG(st.st_mode));
         fd = fd_close(fd);
-        assert_int_equal(images_view_part(f->images, one, "none", NULL, &fd, &scratch), -1);
+        assert_int_equal(images_view_part(f->images, one, "none", NULL, NULL, &fd, &scratch), -1);
         assert_int_equal(scratch.code, CRINGLE_E_NOT_FOUND);
         assert_int_equal(fd, -1);
 }

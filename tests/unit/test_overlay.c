@@ -326,7 +326,7 @@ static void old_kernels_get_the_same_mount(void **state)
         char low[100], high[100];
         const char *const lowers[] = { high, low, NULL };
         const char *const ids[] = { chain(1), chain(2), NULL };
-        struct overlay o = { .root = f->root, .lowers = lowers, .empty = "empty", .user_ns = -1 };
+        struct overlay o = { .root = f->root, .over_root = f->root, .lowers = lowers, .empty = "empty", .user_ns = -1 };
         struct cringle_rootfs_options options = options_of(ids);
         int fd = -1;
 
@@ -591,6 +591,49 @@ static void only_a_layer_begun_here_can_be_committed(void **state)
         commit(f, 1, &layer);
 }
 
+static void writable_parts_may_be_on_a_file_system_of_their_own(void **state)
+{
+        struct fixture *f = *state;
+        auto_free char *writable = str_printf(NULL, "%s/writable", f->dir), *trash = str_printf(NULL, "%s/trash", writable);
+        auto_free char *upper = str_printf(NULL, "%s/containers/c1/upper/new", writable);
+        const struct cringle_pair settings[] = { { "root", f->root }, { "writable", writable }, { 0 } };
+        const char *const ids[] = { chain(1), chain(2), NULL }, *const both[] = { "old", "c1", NULL };
+        struct cringle_usage usage = { .size = sizeof usage };
+        struct cringle_rootfs_options options = options_of(ids);
+        int fd = -1;
+
+        two_layers(f);
+        assert_string_equal(f->ops->writable_path(f->self), f->root);
+        assert_ok(f->ops->rootfs_prepare(f->self, "old", &options, &scratch), &scratch);
+        f->factory->destroy(f->self);
+        f->self = NULL;
+        assert_int_equal(mkdir(writable, 0700), 0);
+        assert_int_equal(mount("tmpfs", writable, "tmpfs", 0, NULL), 0);
+        assert_ok(f->factory->create(&host, settings, &f->self, &scratch), &scratch);
+        assert_ok(f->factory->start(f->self, &scratch), &scratch);
+        assert_string_equal(f->ops->writable_path(f->self), writable);
+        assert_string_equal(f->ops->store_path(f->self), f->root);
+
+        assert_ok(f->ops->rootfs_prepare(f->self, "c1", &options, &scratch), &scratch);
+        assert_ok(f->ops->rootfs_mount(f->self, "c1", &options, &fd, &scratch), &scratch);
+        assert_merged(fd);
+        put(fd, "new", "written");
+        assert_true(file_exists(upper));
+        fd_close(fd);
+        assert_int_equal(entries(f, "containers"), 1);  /* the old one */
+
+        assert_ok(f->ops->sweep(f->self, ids, both, &scratch), &scratch);
+        assert_ok(f->ops->rootfs_usage(f->self, "old", &usage, &scratch), &scratch);
+        assert_ok(f->ops->rootfs_usage(f->self, "c1", &usage, &scratch), &scratch);
+        assert_int_equal(f->ops->layer_exists(f->self, chain(2), &scratch), 1);
+        assert_ok(f->ops->rootfs_remove(f->self, "old", &scratch), &scratch);
+        assert_int_equal(entries(f, "containers"), 0);
+        assert_ok(f->ops->sweep(f->self, ids, NULL, &scratch), &scratch);
+        assert_false(file_exists(upper));
+        assert_int_equal(rmdir(trash), 0);              /* nothing is in it */
+        assert_int_equal(umount2(writable, MNT_DETACH), 0);
+}
+
 #define overlay_test(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 UNIT_MAIN(
@@ -601,6 +644,7 @@ UNIT_MAIN(
         overlay_test(a_view_shows_the_image_and_cannot_be_written),
         overlay_test(an_image_without_layers_is_an_empty_root),
         overlay_test(old_kernels_get_the_same_mount),
+        overlay_test(writable_parts_may_be_on_a_file_system_of_their_own),
         overlay_test(ids_are_shown_as_those_of_the_user_namespace),
         overlay_test(a_hundred_layers_are_not_too_many),
         overlay_test(a_layer_is_there_when_it_is_committed),

@@ -61,12 +61,20 @@ static int fake_apparmor(void *data, const char *name, struct cringle_err *err)
         return strcmp(name, "loaded") == 0 ? 0 : err_set(err, CRINGLE_E_NOT_FOUND, "the profile is not loaded");
 }
 
+/* A policy that knows a few words. */
+static int fake_selinux(void *data, const char *label, struct cringle_err *err)
+{
+        return strstr(label, "nobody_u") || strstr(label, "none_t") ? err_set(err, CRINGLE_E_INVALID, "the SELinux policy knows no label")
+                                                                    : 0;
+}
+
 static const struct spec_machine machine = {
         .resolve = fake_resolve,
         .propagation = fake_propagation,
         .devices = fake_devices,
         .profile = fake_profile,
         .apparmor = fake_apparmor,
+        .selinux = fake_selinux,
 };
 
 /* --- a request, to be changed by each test --- */
@@ -763,6 +771,65 @@ static void labels_are_given_or_refused(void **state)
         assert_string_equal(at(f, "linux/mountLabel"), "\"system_u:object_r:container_file_t:s0:c1,c2\"");
         o.type = (char *) "a:b";
         refused(f, CRINGLE_E_INVALID, "malformed");
+        o.type = (char *) "none_t";
+        refused(f, CRINGLE_E_INVALID, "knows no label");
+}
+
+static char *pod_label(struct fixture *f, const char *id)
+{
+        char *label = NULL;
+
+        f->in.pod_id = id;
+        assert_ok(spec_pod_label(&f->in, &label, unit_err()), unit_err());
+        return label;
+}
+
+static void a_pod_has_categories_of_its_own(void **state)
+{
+        static const char *const ids[] = {
+                "00a00b00c00d0000000000000000000000000000000000000000000000000000",
+                "40b00a00a00d00c0000000000000000000000000000000000000000000000000",
+                "00e00b00c00d0000000000000000000000000000000000000000000000000000",
+        };
+        struct fixture *f = *state;
+        Cri__SELinuxOption o = CRI__SELINUX_OPTION__INIT, p = CRI__SELINUX_OPTION__INIT;
+        auto_free char *first = NULL, *same = NULL, *other = NULL, *given = NULL;
+
+        /* Where the policy knows no containers, nobody is labelled who does not ask. */
+        f->in.has_selinux = true;
+        f->in.pod_id = ids[0];
+        assert_null(pod_label(f, ids[0]));
+        built(f);
+        assert_string_equal(at(f, "process/selinuxLabel"), "");
+
+        f->in.labels_all = true;
+        built(f);
+        assert_string_equal(at(f, "process/selinuxLabel"), "\"system_u:system_r:container_t:s0:c10,c11,c12,c13\"");
+        first = pod_label(f, ids[0]);
+        assert_string_equal(first, "system_u:object_r:container_file_t:s0:c10,c11,c12,c13");
+        same = pod_label(f, ids[1]);            /* one digit triple twice, and another order */
+        assert_string_equal(same, first);
+        other = pod_label(f, ids[2]);
+        assert_string_equal(other, "system_u:object_r:container_file_t:s0:c11,c12,c13,c14");
+
+        /* The pod's word, then the container's. */
+        f->in.pod_id = ids[0];
+        p.type = (char *) "pod_t";
+        p.level = (char *) "s0:c1";
+        f->pod_security.selinux_options = &p;
+        given = pod_label(f, ids[0]);
+        assert_string_equal(given, "system_u:object_r:container_file_t:s0:c1");
+        built(f);
+        assert_string_equal(at(f, "process/selinuxLabel"), "\"system_u:system_r:pod_t:s0:c1\"");
+        o.type = (char *) "own_t";
+        f->security.selinux_options = &o;
+        built(f);
+        assert_string_equal(at(f, "process/selinuxLabel"), "\"system_u:system_r:own_t:s0:c1\"");
+
+        /* Who may do anything is not held by a label. */
+        f->security.privileged = f->pod_security.privileged = true;
+        built(f);
+        assert_string_equal(at(f, "process/selinuxLabel"), "");
 }
 
 static void hidden_paths_are_the_kubelets_list(void **state)
@@ -1192,6 +1259,7 @@ UNIT_MAIN(
         TEST(no_way_leads_from_a_profile_to_none),
         TEST(the_fields_of_before_still_count),
         TEST(labels_are_given_or_refused),
+        TEST(a_pod_has_categories_of_its_own),
         TEST(hidden_paths_are_the_kubelets_list),
         TEST(image_and_annotations_choose_no_confinement),
         TEST(what_an_image_calls_itself_changes_nothing),
