@@ -7,7 +7,7 @@ policy_load() {
         local sid type name
 
         {
-                echo '(handleunknown allow) (mls true) (class process (transition)) (classorder (process))'
+                echo '(handleunknown allow) (mls true) (class process (transition dyntransition)) (classorder (process))'
                 for sid in $SIDS; do echo "(sid $sid)"; done
                 echo "(sidorder ($SIDS)) (sensitivity s0) (sensitivityorder (s0))"
                 for name in c{0..1023}; do echo "(category $name)"; done

@@ -165,6 +165,25 @@ static void the_process_is_told_whole(void **state)
                                   "scheduler 6 5 4294967291 7 a 14 1e\nmemory_policy 32771 2 7 2\npersonality 8\n");
 }
 
+static void what_is_mounted_for_the_container_bears_its_label(void **state)
+{
+        auto_free char *text = spec_text("",
+                "{\"destination\":\"/dev\",\"type\":\"tmpfs\",\"source\":\"tmpfs\",\"options\":[\"mode=755\"]},"
+                "{\"destination\":\"/dev/pts\",\"type\":\"devpts\",\"source\":\"devpts\"},"
+                "{\"destination\":\"/x\",\"type\":\"tmpfs\",\"source\":\"tmpfs\",\"options\":[\"context=own\"]},"
+                "{\"destination\":\"/proc\",\"type\":\"proc\",\"source\":\"proc\"},"
+                "{\"destination\":\"/dev/mqueue\",\"type\":\"mqueue\",\"source\":\"mqueue\"}",
+                ",\"mountLabel\":\"u:r:t:s0:c1,c2\"", "");
+        auto_buf out = BUF_INIT;
+
+        assert_ok(compile(text, &out, unit_err()), unit_err());
+        assert_contains(out.data, "mount </dev> <tmpfs> <tmpfs> [mode=755,context=u:r:t:s0:c1,c2]");
+        assert_contains(out.data, "mount </dev/pts> <devpts> <devpts> [context=u:r:t:s0:c1,c2]");
+        assert_contains(out.data, "mount </x> <tmpfs> <tmpfs> [context=own]");
+        assert_contains(out.data, "mount </proc> <proc> <proc> []");
+        assert_contains(out.data, "mount </dev/mqueue> <mqueue> <mqueue> []");
+}
+
 static void hooks_keep_their_stage_order_and_environment(void **state)
 {
         auto_free char *text = spec_text("", "", "",
@@ -276,6 +295,7 @@ UNIT_MAIN(
         cmocka_unit_test(a_plain_specification_gives_a_plain_plan),
         cmocka_unit_test(mount_options_become_attributes),
         cmocka_unit_test(the_process_is_told_whole),
+        cmocka_unit_test(what_is_mounted_for_the_container_bears_its_label),
         cmocka_unit_test(hooks_keep_their_stage_order_and_environment),
         cmocka_unit_test(a_hook_brings_its_policy_and_whose_it_is),
         cmocka_unit_test(equal_specifications_give_equal_plans),

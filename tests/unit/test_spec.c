@@ -965,7 +965,7 @@ static void mounts_are_bound_as_asked_and_sorted(void **state)
         assert_contains(mount_at(f, "/etc/resolv.conf"), "\"ro\"");
 }
 
-/* Wherever it is mounted, and whether or not that was asked for: nothing in the specification would do it. */
+/* Wherever it is mounted: nothing in the specification would do it; labels.c does where it was asked for, and there alone. */
 static void no_file_of_the_host_is_relabelled(void **state)
 {
         static const char *const places[] = { "/etc/hosts", "/etc/resolv.conf", "/etc/hostname", "/dev/shm", "/data" };
@@ -991,7 +991,7 @@ static void no_file_of_the_host_is_relabelled(void **state)
                         assert_null(strstr(mounts, "\"z\""));
                         assert_null(strstr(mounts, "\"Z\""));
                         assert_null(strstr(mounts, "context="));
-                        assert_int_equal(strv_count((const char *const *) f->warnings), asked);
+                        assert_int_equal(strv_count((const char *const *) f->warnings), 0);
                 }
 }
 
