@@ -395,7 +395,8 @@ static int copy_root(int from, int to, const struct cringle_user_ns *user_ns, st
         for (const char *name = names; name < names + n; name += strlen(name) + 1) {
                 ssize_t size;
 
-                if (str_starts(name, "trusted.overlay."))
+                /* The label is not the image's, but the policy's for this store: the new directory has its own. */
+                if (str_starts(name, "trusted.overlay.") || str_equal(name, "security.selinux"))
                         continue;
                 size = fgetxattr(from, name, value, sizeof value);
                 if (size < 0 || fsetxattr(to, name, value, (size_t) size, 0) < 0)
