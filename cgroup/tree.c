@@ -405,15 +405,26 @@ static int check_type(const struct tree *t, const char *path, struct cringle_err
         return 0;
 }
 
+/* 1: it can take processes; 0: a level above has not been filled (yet); -1. */
+static int cpuset_filled(const struct tree *t, const char *path, struct cringle_err *err)
+{
+        auto_buf cpus = BUF_INIT;
+        auto_buf mems = BUF_INIT;
+
+        if (tree_read(t, path, "cpuset.cpus", &cpus, err) < 0 || tree_read(t, path, "cpuset.mems", &mems, err) < 0)
+                return -1;
+        return !blank(&cpus) && !blank(&mems);
+}
+
 /* Also of what was there before: whoever made it need not have finished. */
 static int make_ready(const struct tree *t, const char *path, struct cringle_err *err)
 {
         if (is_cpuset(t)) {
-                auto_buf cpus = BUF_INIT;
+                int filled;
 
-                if (fill_cpuset(t, path, err) < 0 || tree_read(t, path, "cpuset.cpus", &cpus, err) < 0)
+                if (fill_cpuset(t, path, err) < 0 || (filled = cpuset_filled(t, path, err)) < 0)
                         return -1;
-                return blank(&cpus) ? make_levels(t, path, err) : 0;
+                return filled ? 0 : make_levels(t, path, err);
         }
         if (t->v2) {
                 int whole = complete(t, path, err);

@@ -164,6 +164,25 @@ static void controllers_are_enabled_down_the_path(void **state)
         assert_file(f, "pod/cgroup.subtree_control", "+cpuset +pids");
 }
 
+/* Two at once: the other one has made the level above, and filled one of its two files. */
+static void a_cpuset_is_whole_though_its_parent_is_half_made(void **state)
+{
+        struct fake *f = *state;
+        auto_free char *line = str_printf(NULL, "30 23 0:26 / %s/cpuset rw - cgroup cgroup rw,cpuset\n", f->root);
+        auto_of(trees) t = NULL;
+
+        put(f, "cpuset/cpuset.cpus", "0-1\n");
+        put(f, "cpuset/cpuset.mems", "0\n");
+        put(f, "cpuset/pod/cpuset.cpus", "0-1\n");
+        put(f, "cpuset/pod/cpuset.mems", "\n");
+        put(f, "cpuset/pod/c/cpuset.cpus", "\n");
+        put(f, "cpuset/pod/c/cpuset.mems", "\n");
+        assert_ok(trees_find(f->root, line, &t, unit_err()), unit_err());
+        assert_ok(tree_make(trees_with(t, "cpuset"), "pod/c", unit_err()), unit_err());
+        assert_file(f, "cpuset/pod/c/cpuset.cpus", "0-1");
+        assert_file(f, "cpuset/pod/c/cpuset.mems", "0");
+}
+
 static void a_threaded_place_is_refused(void **state)
 {
         struct fake *f = *state;
@@ -493,6 +512,7 @@ UNIT_MAIN(
         cmocka_unit_test(shares_become_weights_on_a_logarithmic_scale),
         FAKE(a_directory_of_a_v2_tree_serves_as_one),
         FAKE(controllers_are_enabled_down_the_path),
+        FAKE(a_cpuset_is_whole_though_its_parent_is_half_made),
         FAKE(a_threaded_place_is_refused),
         FAKE(swap_on_v2_is_what_goes_beyond_memory),
         FAKE(quota_and_period_go_together),
