@@ -221,8 +221,7 @@ static int stream_open(struct stream *s, int *ret_other, struct cringle_err *err
 
         if (pipe2(pipe_fds, O_CLOEXEC) < 0)
                 return err_sys(err, "pipe");
-        if (GUARD(exec_drain))          /* else drain() waits for whoever has the other end */
-                fcntl(pipe_fds[0], F_SETFL, O_NONBLOCK);
+        fcntl(pipe_fds[0], F_SETFL, O_NONBLOCK);
         s->fd = pipe_fds[0];
         *ret_other = pipe_fds[1];
         return 0;
