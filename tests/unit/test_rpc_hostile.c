@@ -292,7 +292,7 @@ static int few_streams(void **state)
         return 0;
 }
 
-/* @made: by a frame on the stream that the server can only answer with a reset of its own. */
+/* @made: by a frame that lets the stream's window overflow, which the server can only answer with a reset of its own. */
 static void reset_rapidly(struct world *w, bool made)
 {
         struct raw r = raw_connect(w);
@@ -309,7 +309,7 @@ static void reset_rapidly(struct world *w, bool made)
                         put_frame(&burst, NGHTTP2_HEADERS, NGHTTP2_FLAG_END_HEADERS, stream, block.data, block.len);
                         put_frame(&burst, NGHTTP2_DATA, NGHTTP2_FLAG_END_STREAM, stream, "\0\0\0\0", 5);
                         if (made)
-                                put_frame(&burst, NGHTTP2_WINDOW_UPDATE, 0, stream, "\0\0\0\0", 4);
+                                put_frame(&burst, NGHTTP2_WINDOW_UPDATE, 0, stream, "\x7f\xff\xff\xff", 4);
                         else
                                 put_frame(&burst, NGHTTP2_RST_STREAM, 0, stream, "\0\0\0\x8", 4);
                 }
