@@ -14,6 +14,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "agent/base/guard.h"
 #include "agent/base/json.h"
 #include "agent/base/own.h"
 #include "agent/base/path.h"
@@ -174,7 +175,7 @@ int labels_set_volumes(const Cri__ContainerConfig *config, const char *label, st
         for (size_t i = 0; label && i < config->n_mounts; i++) {
                 const Cri__Mount *m = config->mounts[i];
 
-                if (m->selinux_relabel && !spec_is_image_mount(m) && set_volume(m, label, err) < 0)
+                if ((!GUARD(relabel_asked) || m->selinux_relabel) && !spec_is_image_mount(m) && set_volume(m, label, err) < 0)
                         return err_wrap(err, "%s", m->container_path);
         }
         return 0;
