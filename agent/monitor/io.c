@@ -6,7 +6,8 @@
  * up the application or the log.  Its sockets are shut and stay open until it closes them, so that it
  * can tell that from the end of the output, when they are closed.  The client of an exec is the only reader that there is (`patient`): then
  * output is read only while less than that waits, the process waits for its client, and every
- * byte arrives.  Input is read from a client only when what it sent before has reached the application.
+ * byte arrives.  Input is read from a client only when what it sent before has reached the application; one may go
+ * before that, and is read to its end, but only the latest LEFT_MAX are waited for when an application does not read.
  */
 
 #include <errno.h>
@@ -25,6 +26,7 @@
 #define CLIENT_ROOM (256u << 10)
 #define LAST_MAX (2u << 20)             /* read after the end of a process, in case somebody else writes on */
 #define INPUT_CHUNK 4096
+#define LEFT_MAX 16                     /* clients that went while their input waited */
 
 struct outlet {
         struct source source;
@@ -39,6 +41,7 @@ struct attach {
         struct outlet out, err;
         size_t input_n;                 /* read from the client, not yet taken by the application */
         char input[INPUT_CHUNK];
+        bool left;                      /* it sends no more; what it sent is still to be read */
         bool dead;
         bool slow;                      /* that is why */
 };
@@ -215,26 +218,45 @@ static void stdin_event(struct source *s, uint32_t events)
         sweep(io);
 }
 
+static void input_end(struct attach *a)
+{
+        source_close(&a->in);
+        a->input_n = 0;
+        if (a->io->stdin_once && !a->io->tty)
+                close_stdin(a->io);
+}
+
+/* The latest come first in the list. */
+static void give_up_the_oldest(struct io *io)
+{
+        int n = 0;
+
+        for (struct attach *a = io->clients; a; a = a->next)
+                if (a->left && a->in.fd >= 0 && ++n > LEFT_MAX)
+                        input_end(a);
+}
+
 static void client_input(struct source *s, uint32_t events)
 {
         struct attach *a = SOURCE_OF(struct attach, in, s);
         struct io *io = a->io;
         ssize_t n;
 
-        if (a->input_n > 0)
-                return;                 /* a hang-up while its last words still wait, here and in the socket */
+        if (a->input_n > 0) {           /* a hang-up while its last words still wait, here and in the socket */
+                a->left = true;
+                give_up_the_oldest(io);
+                sweep(io);
+                return;
+        }
         n = read(a->in.fd, a->input, sizeof a->input);
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
                 return;
         if (n > 0) {
                 a->input_n = (size_t) n;
                 pump_input(io);
-                sweep(io);
-                return;
+        } else {
+                input_end(a);
         }
-        source_close(&a->in);
-        if (io->stdin_once && !io->tty)
-                close_stdin(io);
         sweep(io);
 }
 

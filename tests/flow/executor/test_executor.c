@@ -639,6 +639,31 @@ static size_t fds_of(pid_t pid)
         return n;
 }
 
+/* The first fills the pipe; what the others sent waits behind it. */
+static void clients_that_left_are_not_kept_without_end(void **state)
+{
+        static char many[80000];
+        struct world *w = *state;
+        struct cringle_call call = call_within(NULL, 60 * SECOND);
+        const char *id = world_run(w, &(struct wish) { .stdin_open = true, .args = "[\"sleep\",\"60\"]" });
+        pid_t monitor = monitor_of(w);
+        size_t before = fds_of(monitor), n = 0;
+
+        for (int i = 0; i < 100; i++) {
+                int pair[2];
+
+                assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+                assert_ok(w->ops->attach(w->self, &call, "pod", id, pair[1], -1, -1, unit_err()), unit_err());
+                close(pair[1]);
+                assert_int_equal(write(pair[0], many, sizeof many), sizeof many);
+                close(pair[0]);
+        }
+        for (int i = 0; i < 500 && (n = fds_of(monitor)) > before + 20; i++)
+                usleep(10000);
+        assert_in_range(n, before + 1, before + 20);
+        world_destroy(w, id);
+}
+
 /* What @fd has until its end; *ret_open: there is somebody at the other end still. */
 static size_t read_all(int fd, bool *ret_open)
 {
@@ -1222,6 +1247,7 @@ UNIT_MAIN(
         POD_TEST(a_terminal_is_one_and_can_be_resized),
         POD_TEST(an_exec_can_have_a_terminal),
         POD_TEST(stdin_once_ends_with_its_client),
+        POD_TEST(clients_that_left_are_not_kept_without_end),
         POD_TEST(a_client_that_does_not_read_holds_nobody_up),
         POD_TEST(running_out_of_memory_is_told),
         POD_TEST(who_outlived_an_earlier_kill_did_not_run_out_of_memory),
