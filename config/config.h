@@ -174,6 +174,7 @@ struct config {
 
         char *inspect_socket;           /* NULL: not served */
         char *seccomp_profile;          /* JSON file for RuntimeDefault; NULL: the built-in one */
+        bool selinux;
 };
 
 /*

@@ -309,6 +309,9 @@ const struct key schema_keys[] = {
                   "and into cgroups named crio-ID: set the cgroup driver's `name` to crio- with it." },
         { "seccomp_profile", KEY_PATH, AT(seccomp_profile), .shown = "built in", .flags = KEY_LIVE,
           .help = "A seccomp profile (JSON) for RuntimeDefault." },
+        { "selinux", KEY_BOOL, AT(selinux), .fallback = "true",
+          .help = "Where the kernel has an SELinux policy: give each container a label, and refuse it if the policy does not know that. "
+                  "The policy for containers (container_t) is the distribution's." },
         END
 };
 

@@ -285,9 +285,20 @@ static int fs_fail(int fs, const struct mount *m, const char *what, struct cring
         return err_sysno(err, sys, "mount %s on %s: %s: %s", m->type, m->destination, what, said + 2);
 }
 
-static int make_fs(const struct mount *m, struct cringle_err *err)
+/* Those in which the container makes files.  All others are labelled by the policy alone. */
+static bool takes_label(const struct mount *m)
+{
+        for (size_t i = 0; m->data && m->data[i]; i++)
+                if (str_starts(m->data[i], "context="))
+                        return false;
+        return strcmp(m->type, "tmpfs") == 0 || strcmp(m->type, "devpts") == 0;
+}
+
+/* @plan says the label, if any. */
+static int make_fs(const struct mount *m, struct rec_cursor plan, struct cringle_err *err)
 {
         auto_fd int fs = fsopen(m->type, FSOPEN_CLOEXEC), fd = -1;
+        struct rec_cursor body;
 
         if (fs < 0)
                 return err_sys(err, "mount %s on %s", m->type, m->destination);
@@ -302,6 +313,9 @@ static int make_fs(const struct mount *m, struct cringle_err *err)
                 if (fsconfig(fs, equals ? FSCONFIG_SET_STRING : FSCONFIG_SET_FLAG, key, equals ? equals + 1 : NULL, 0) < 0)
                         return fs_fail(fs, m, word, err);
         }
+        if (rec_first(plan, PLAN_MOUNT_LABEL, &body) && takes_label(m) &&
+            fsconfig(fs, FSCONFIG_SET_STRING, "context", rec_get_str(&body), 0) < 0)
+                return fs_fail(fs, m, "SELinux label", err);
         if (fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
                 return fs_fail(fs, m, "make it", err);
         fd = fsmount(fs, FSMOUNT_CLOEXEC, (unsigned) m->set);
@@ -326,7 +340,7 @@ void rootfs_send_procfs(struct rec_cursor plan, int fd)
                 if (read_mount(body, &m, &err) == 0 && strcmp(m.type, "proc") != 0)
                         continue;
                 if (err.code == CRINGLE_OK)
-                        made = make_fs(&m, &err);
+                        made = make_fs(&m, plan, &err);
                 if (sock_send(fd, &err, sizeof err, &made, made >= 0, NULL) < 0)
                         return;
         }
@@ -377,7 +391,7 @@ static int do_mount(struct rootfs *r, size_t i, struct rec_cursor body, struct c
                 return err_wrap(err, "mount %s on %s", *m.source ? m.source : m.type, m.destination);
         if (r->mounts[i].fd >= 0)
                 return attach(r->mounts[i].fd, at, m.destination, err);
-        made = make_fs(&m, err);
+        made = make_fs(&m, r->plan, err);
         if (made < 0)
                 return -1;
         return attach(made, at, m.destination, err);
@@ -611,7 +625,7 @@ static int empty_directory(struct rootfs *r, struct cringle_err *err)
         int fd;
 
         if (r->masks < 0) {
-                r->masks = make_fs(&m, err);
+                r->masks = make_fs(&m, r->plan, err);
                 return r->masks < 0 ? -1 : fcntl(r->masks, F_DUPFD_CLOEXEC, 3);
         }
         fd = open_tree(r->masks, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);

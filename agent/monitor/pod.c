@@ -81,7 +81,7 @@ static int set_up(struct rec_cursor fields, uint32_t namespaces, int proc, struc
  * Nothing of the host is left behind /proc/1/root of the pod's containers.  The new root is mounted on the old one,
  * since that is the one place to which we can walk also in a user namespace.
  */
-static int shut_away(struct cringle_err *err)
+static int shut_away(const char *label, struct cringle_err *err)
 {
         struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
         struct __user_cap_data_struct none[2] = { 0 };
@@ -89,7 +89,8 @@ static int shut_away(struct cringle_err *err)
 
         if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
                 return err_sys(err, "part the init's mounts");
-        if (fs < 0 || fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+        if (fs < 0 || (label && fsconfig(fs, FSCONFIG_SET_STRING, "context", label, 0) < 0) ||
+            fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
                 return err_sys(err, "make the init's root");
         root = fsmount(fs, FSMOUNT_CLOEXEC,
                        MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
@@ -104,12 +105,18 @@ static int shut_away(struct cringle_err *err)
 
 /* PID 1 of the pod: reaps, and ends by SIGKILL alone, as the kernel gives the first process of a namespace. */
 __attribute__((noreturn))
-static void init_main(void)
+static void init_main(const char *label, int proc)
 {
         sigset_t set;
         int signal;
 
         launch_rename("cringle-init");
+        /*
+         * For its containers to see it, it is one of them.  Only now: labelled so it may not speak to its monitor any
+         * more.  Where the policy forbids the change it stays what the monitor is, and runs nobody's code as that.
+         */
+        if (label)
+                kernel_proc_write(proc, "thread-self/attr/current", label, NULL);
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         kernel_close_others(NULL, 0);
         kernel_reset_signals();
@@ -127,8 +134,15 @@ __attribute__((noreturn))
 static void maker_main(struct rec_cursor fields, uint32_t namespaces, int proc, int fd)
 {
         struct word word = { .err = CRINGLE_ERR_INIT };
+        const char *label = NULL, *files = NULL;
+        struct rec_cursor body;
         int result = 0;
         char go;
+
+        if (rec_first(fields, WIRE_SELINUX, &body)) {
+                label = rec_get_str(&body);
+                files = rec_get_str(&body);
+        }
 
         /* The id maps come first: until they are written we are nobody. */
         if (recv(fd, &go, 1, 0) != 1)
@@ -136,13 +150,13 @@ static void maker_main(struct rec_cursor fields, uint32_t namespaces, int proc, 
         setsid();
         result = set_up(fields, namespaces, proc, &word.err);
         if (result == 0 && namespaces & CLONE_NEWPID)
-                result = shut_away(&word.err);
+                result = shut_away(files, &word.err);
         if (result == 0)
                 word.err.text[0] = '\0';
         if (send(fd, &word, sizeof word, MSG_NOSIGNAL) != (ssize_t) sizeof word || result < 0)
                 _exit(1);
         if (namespaces & CLONE_NEWPID)
-                init_main();
+                init_main(label, proc);
         /* Until we are pinned. */
         (void) !recv(fd, &go, 1, 0);
         _exit(0);

@@ -182,6 +182,11 @@ static int add_confinement(struct compile *c)
                 return -1;
         if (!str_empty(label))
                 rec_add_str(&c->w, PLAN_SELINUX, label);
+        label = NULL;
+        if (c->linux_ && json_get_string(c->linux_, "mountLabel", &label, c->err) < 0)
+                return -1;
+        if (!str_empty(label))
+                rec_add_str(&c->w, PLAN_MOUNT_LABEL, label);
         return add_seccomp(c);
 }
 

@@ -192,25 +192,6 @@ static int bind_hierarchy(struct compile *c, const char *destination, const char
  * subtree of its cgroup namespace; without one, the host's, read-only.  v1: its
  * own directories and nothing else, in a tmpfs.
  */
-/* File systems of which each mount is one of its own bear the container's label whole; the others have the policy's. */
-static int add_label(struct compile *c, const char *type, char ***data)
-{
-        const char *label = NULL;
-        auto_free char *word = NULL;
-
-        if (strcmp(type, "tmpfs") != 0 && strcmp(type, "devpts") != 0)
-                return 0;
-        if (c->linux_ && json_get_string(c->linux_, "mountLabel", &label, c->err) < 0)
-                return -1;
-        for (size_t i = 0; *data && (*data)[i]; i++)
-                if (str_starts((*data)[i], "context="))
-                        return 0;
-        if (str_empty(label))
-                return 0;
-        word = str_printf(c->err, "context=%s", label);
-        return word ? strv_add(data, word, c->err) : -1;
-}
-
 static int add_cgroup_mount(struct compile *c, const char *destination, struct mount_options *o)
 {
         const struct plan_options *from = c->options;
@@ -229,7 +210,7 @@ static int add_cgroup_mount(struct compile *c, const char *destination, struct m
                 return 0;
         }
 
-        if (strv_add(&data, "mode=755", c->err) < 0 || add_label(c, "tmpfs", &data) < 0)
+        if (strv_add(&data, "mode=755", c->err) < 0)
                 return -1;
         tmpfs.data = data;
         put_mount(c, destination, "tmpfs", "tmpfs", &tmpfs);
@@ -308,9 +289,6 @@ static int add_mount(struct compile *c, struct json_object *at)
         if (!(o.flags & PLAN_MOUNT_BIND)) {
                 if (!*type)
                         return err_set(c->err, CRINGLE_E_INVALID, "%s: type is missing", destination);
-                if (add_label(c, type, &data) < 0)
-                        return -1;
-                o.data = data;
                 put_mount(c, destination, *source ? source : type, type, &o);
                 return 0;
         }

@@ -61,7 +61,7 @@ struct spec_machine {
         /* 0 when the AppArmor profile @name is loaded. */
         int (*apparmor)(void *data, const char *name, struct cringle_err *err);
 
-        /* 0 when the SELinux policy that is loaded knows @label. */
+        /* 0 when the SELinux policy knows @label. */
         int (*selinux)(void *data, const char *label, struct cringle_err *err);
 };
 
@@ -102,7 +102,7 @@ struct spec_input {
         const char *apparmor_default;   /* loaded profile for RuntimeDefault; NULL: none */
         bool has_seccomp;               /* the kernel filters system calls */
         bool has_apparmor, has_selinux; /* the kernel enforces these */
-        bool labels_all;                /* the SELinux policy knows containers: all are labelled, asked or not */
+        const char *selinux_level;      /* the pod's own; NULL: "s0" */
 
         uint64_t caps;                  /* the agent's bounding set: what it can hand on */
         bool may_lower_oom;             /* oom_score_adj below our own can be written */
@@ -117,7 +117,7 @@ struct spec_input {
         { .machine = &spec_this_machine, .has_seccomp = true, .may_lower_oom = true,            \
           .cgroup_layout = CRINGLE_CGROUP_V2 }
 
-/* Fill what this process can find out: has_*, labels_all, caps, may_lower_oom, oom_score_adj. */
+/* Fill what this process can find out: has_*, caps, may_lower_oom, oom_score_adj. */
 int spec_input_probe(struct spec_input *in, struct cringle_err *err);
 
 /*
@@ -157,12 +157,6 @@ int spec_user(struct json_object *spec, struct oci_user **ret, struct cringle_er
  * is shared with the host, or spelled to mean something else.  CRINGLE_E_INVALID.
  */
 int spec_check_sysctls(const Cri__PodSandboxConfig *pod, struct cringle_err *err);
-
-/*
- * The SELinux label of files that containers of @in->pod share, by in->pod_id and what is true of the machine.
- * *ret is the caller's; NULL: they need none.
- */
-int spec_pod_label(const struct spec_input *in, char **ret, struct cringle_err *err);
 
 /* The signal that asks the container to end: CRI's, else the image's, else SIGTERM.  CRINGLE_E_INVALID: no signal. */
 int spec_stop_signal(const Cri__ContainerConfig *container, const struct image_config *image, int *ret,

@@ -10,10 +10,10 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <unistd.h>
 
 #include "agent/base/file.h"
 #include "agent/base/guard.h"
+#include "agent/base/label.h"
 #include "agent/base/str.h"
 #include "agent/oci/caps.h"
 #include "agent/oci/spec.h"
@@ -234,18 +234,9 @@ static int apparmor(void *data, const char *name, struct cringle_err *err)
         return err_set(err, CRINGLE_E_NOT_FOUND, "the profile is not loaded");
 }
 
-/* The kernel takes a label it knows, and nothing else. */
 static int selinux(void *data, const char *label, struct cringle_err *err)
 {
-        auto_fd int fd = open("/sys/fs/selinux/context", O_RDWR | O_CLOEXEC);
-        size_t n = strlen(label);
-
-        if (fd < 0)
-                return err_sys(err, "open /sys/fs/selinux/context");
-        if (write(fd, label, n) == (ssize_t) n)
-                return 0;
-        return errno == EINVAL ? err_set(err, CRINGLE_E_INVALID, "the SELinux policy knows no label '%s'", label)
-                               : err_sys(err, "SELinux label '%s'", label);
+        return label_check(label, err);
 }
 
 const struct spec_machine spec_this_machine = {
@@ -282,8 +273,6 @@ int spec_input_probe(struct spec_input *in, struct cringle_err *err)
         in->has_seccomp = prctl(PR_GET_SECCOMP) >= 0;
         in->has_apparmor = file_read_line("/sys/module/apparmor/parameters/enabled", &apparmor_on, NULL) == 0 &&
                            apparmor_on[0] == 'Y' && file_exists("/sys/kernel/security/apparmor/profiles");
-        in->has_selinux = file_exists("/sys/fs/selinux/enforce");
-        in->labels_all = in->has_selinux && selinux(NULL, "system_u:system_r:container_t:s0:c0,c1", NULL) == 0 &&
-                         selinux(NULL, "system_u:object_r:container_file_t:s0:c0,c1", NULL) == 0;
+        in->has_selinux = label_active();
         return 0;
 }

@@ -325,7 +325,6 @@ static int add_requested(struct spec_builder *b, struct places *p, size_t nth, s
             check_destination(destination, source, err) < 0 || options_of(b, m, source, &options, err) < 0 ||
             need_root_propagation(b, m, err) < 0)
                 return -1;
-
         if (places_add(p, destination, "bind", source, (const char *const *) options, &mount, err) < 0 ||
             add_maps(mount, "uidMappings", m->uidmappings, m->n_uidmappings, err) < 0 ||
             add_maps(mount, "gidMappings", m->gidmappings, m->n_gidmappings, err) < 0)

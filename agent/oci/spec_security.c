@@ -5,12 +5,12 @@
  * profile" to "no profile".
  */
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "agent/base/guard.h"
 #include "agent/base/str.h"
 #include "agent/oci/seccomp.h"
+#include "agent/oci/selinux.h"
 #include "agent/oci/spec.h"
 #include "agent/oci/spec_private.h"
 
@@ -120,137 +120,37 @@ static int add_apparmor(struct spec_builder *b, struct cringle_err *err)
         return json_set_string(b->process, "apparmorProfile", name, err);
 }
 
-/* One part of a label: what stands between its colons (only the last may contain some). */
-static int check_label_part(const char *what, const char *text, bool last, struct cringle_err *err)
+static bool shares_with_node(const struct spec_builder *b)
 {
-        if (strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-,:") != strlen(text) ||
-            (!last && strchr(text, ':')))
-                return err_set(err, CRINGLE_E_INVALID, "SELinux %s '%s' is malformed", what, text);
-        return 0;
-}
+        const Cri__LinuxPodSandboxConfig *linux = b->in->pod->linux;
+        const Cri__NamespaceOption *o = linux && linux->security_context ? linux->security_context->namespace_options : NULL;
 
-#define CATEGORIES 1024                 /* that every policy with categories has */
-#define OWN_CATEGORIES 4
-
-static int by_number(const void *a, const void *b)
-{
-        return *(const int *) a - *(const int *) b;
-}
-
-/*
- * Categories that are the pod's alone, by its id: no other pod's are among them unless all are the same, which takes
- * two ids out of 4 * 10^10.  So nobody needs to remember who has which.
- */
-static char *own_level(const char *pod_id, struct cringle_err *err)
-{
-        int categories[OWN_CATEGORIES], n = 0;
-
-        for (const char *p = pod_id; n < OWN_CATEGORIES && strlen(p) >= 3; p += 3) {
-                char digits[4] = { p[0], p[1], p[2] };
-                int category = (int) (strtoul(digits, NULL, 16) % CATEGORIES), k = 0;
-
-                while (k < n && categories[k] != category)
-                        k++;
-                if (k == n)
-                        categories[n++] = category;
-        }
-        if (n < OWN_CATEGORIES) {
-                err_set(err, CRINGLE_E_INTERNAL, "'%.80s' is no pod id", pod_id);
-                return NULL;
-        }
-        qsort(categories, OWN_CATEGORIES, sizeof categories[0], by_number);
-        return str_printf(err, "s0:c%d,c%d,c%d,c%d", categories[0], categories[1], categories[2], categories[3]);
-}
-
-/* What a label is made of; level is owned where it had to be made. */
-struct label {
-        const char *user, *role, *type, *level;
-        char *own;
-};
-
-static bool asks(const Cri__SELinuxOption *o)
-{
-        return o && !(str_empty(o->user) && str_empty(o->role) && str_empty(o->type) && str_empty(o->level));
-}
-
-/* The first that says something. */
-static const char *one_of(const char *first, const char *second, const char *third)
-{
-        return !str_empty(first) ? first : !str_empty(second) ? second : third;
-}
-
-/* The container's word counts before the pod's.  0: there is nothing to label; 1: there is. */
-static int make_label(const struct spec_input *in, const Cri__SELinuxOption *mine, struct label *ret, struct cringle_err *err)
-{
-        static const Cri__SELinuxOption none = CRI__SELINUX_OPTION__INIT;
-        const Cri__LinuxPodSandboxConfig *pod = in->pod->linux;
-        const Cri__SELinuxOption *o = mine ? mine : &none;
-        const Cri__SELinuxOption *p = pod && pod->security_context && pod->security_context->selinux_options
-                                              ? pod->security_context->selinux_options
-                                              : &none;
-
-        if (!asks(o) && !asks(p) && !in->labels_all)
-                return 0;
-        if (!in->has_selinux)
-                return err_set(err, CRINGLE_E_PRECONDITION, "SELinux options are asked for: this kernel has no SELinux");
-        ret->user = one_of(o->user, p->user, "system_u");
-        ret->role = one_of(o->role, p->role, "system_r");
-        ret->type = one_of(o->type, p->type, "container_t");
-        ret->level = one_of(o->level, p->level, NULL);
-        if (!ret->level) {
-                ret->level = ret->own = own_level(in->pod_id, err);
-                if (!ret->own)
-                        return -1;
-        }
-        if (check_label_part("user", ret->user, false, err) < 0 || check_label_part("role", ret->role, false, err) < 0 ||
-            check_label_part("type", ret->type, false, err) < 0 || check_label_part("level", ret->level, true, err) < 0)
-                return -1;
-        return 1;
-}
-
-static char *file_label(const struct spec_input *in, const struct label *l, struct cringle_err *err)
-{
-        auto_free char *text = str_printf(err, "%s:object_r:container_file_t:%s", l->user, l->level);
-
-        if (!text || in->machine->selinux(in->machine->data, text, err) < 0)
-                return NULL;
-        return steal(&text);
-}
-
-int spec_pod_label(const struct spec_input *in, char **ret, struct cringle_err *err)
-{
-        struct label l = { 0 };
-        char *text = NULL;
-        int r = make_label(in, NULL, &l, err);
-
-        if (r == 1) {
-                text = file_label(in, &l, err);
-                r = text ? 0 : -1;
-        }
-        free(l.own);
-        if (r < 0)
-                return -1;
-        *ret = text;
-        return 0;
+        return o && (o->pid == CRI__NAMESPACE_MODE__NODE || o->ipc == CRI__NAMESPACE_MODE__NODE);
 }
 
 static int add_selinux(struct spec_builder *b, struct cringle_err *err)
 {
-        const struct spec_machine *m = b->in->machine;
-        auto_free char *process = NULL, *mount = NULL, *own = NULL;
-        struct label l = { 0 };
-        int r = make_label(b->in, b->security->selinux_options, &l, err);
+        const Cri__LinuxPodSandboxConfig *linux = b->in->pod->linux;
+        const struct selinux_wish wish = {
+                .pod = linux && linux->security_context ? linux->security_context->selinux_options : NULL,
+                .container = b->security->selinux_options,
+                .level = b->in->selinux_level,
+                .unconfined = b->privileged || shares_with_node(b),
+        };
+        auto_free char *process = NULL, *files = NULL;
 
-        own = l.own;
-        if (r < 1)
-                return r;
-        process = str_printf(err, "%s:%s:%s:%s", l.user, l.role, l.type, l.level);
-        if (!process || m->selinux(m->data, process, err) < 0)
+        if (!b->in->has_selinux) {
+                if (!b->privileged && (selinux_asked(wish.container) || selinux_asked(wish.pod)))
+                        return err_set(err, CRINGLE_E_PRECONDITION,
+                                       "SELinux options are asked for: this node gives no labels");
+                return 0;
+        }
+        if (selinux_labels(&wish, &process, &files, err) < 0 ||
+            b->in->machine->selinux(b->in->machine->data, process, err) < 0 ||
+            b->in->machine->selinux(b->in->machine->data, files, err) < 0 ||
+            json_set_string(b->process, "selinuxLabel", process, err) < 0)
                 return -1;
-        mount = file_label(b->in, &l, err);
-        if (!mount || json_set_string(b->process, "selinuxLabel", process, err) < 0)
-                return -1;
-        return json_set_string(b->linux_part, "mountLabel", mount, err);
+        return json_set_string(b->linux_part, "mountLabel", files, err);
 }
 
 /* Exactly what the kubelet gives: an empty list is how it says "unmasked". */
@@ -271,14 +171,14 @@ static int add_paths(struct spec_builder *b, const char *name, char *const *path
 
 int spec_add_security(struct spec_builder *b, struct cringle_err *err)
 {
+        if (add_selinux(b, err) < 0)
+                return -1;
         if (b->privileged)
                 return 0;
         if (add_seccomp(b, err) < 0)
                 return err_wrap(err, "seccomp");
         if (add_apparmor(b, err) < 0)
                 return err_wrap(err, "apparmor");
-        if (add_selinux(b, err) < 0)
-                return err_wrap(err, "selinux");
         if (add_paths(b, "maskedPaths", b->security->masked_paths, b->security->n_masked_paths, err) < 0 ||
             add_paths(b, "readonlyPaths", b->security->readonly_paths, b->security->n_readonly_paths, err) < 0)
                 return -1;

@@ -14,7 +14,6 @@
 #include "agent/base/str.h"
 #include "agent/image/lookup.h"
 #include "agent/image/reference.h"
-#include "agent/pod/labels.h"
 #include "agent/pod/model.h"
 
 /*
@@ -224,6 +223,7 @@ int container_build_spec(struct container *c, const struct image_config *image, 
         in.hostname_file = hostname;
         in.shm = pod_namespaces(pod)->ipc == CRI__NAMESPACE_MODE__NODE ? "/dev/shm" : shm;
         in.images = pods->can.brought_mounts ? images : NULL;
+        in.selinux_level = pod->level;
         in.cgroups_path = dirs.oci_path;
         in.seccomp_default = pods->seccomp_profile;
 
@@ -260,6 +260,27 @@ static int forget_hooks(void *object, const struct cringle_call *call, struct cr
 
         hooks_forget(c->pods->hooks, &subject);
         return 0;
+}
+
+/* What files get that are the container's alone; *ret is borrowed from @spec, NULL: no label. */
+static int mount_label(struct json_object *spec, const char **ret, struct cringle_err *err)
+{
+        struct json_object *linux_part;
+        int there = json_get_object(spec, "linux", &linux_part, err);
+
+        *ret = NULL;
+        return there <= 0 ? there : json_get_string(linux_part, "mountLabel", ret, err);
+}
+
+static int label_volumes(struct task *t, void *object, const struct cringle_call *call, struct cringle_err *err)
+{
+        struct making *m = task_extra(t);
+        struct container *c = object;
+        const char *label;
+
+        if (mount_label(m->spec, &label, err) < 0)
+                return -1;
+        return label ? volumes_label(c->request->config, label, call, err) : 0;
 }
 
 static int make_cgroup(struct task *t, void *object, const struct cringle_call *call, struct cringle_err *err)
@@ -326,6 +347,7 @@ int container_hold_volumes(struct container *c, struct cringle_err *err)
 struct handed {
         struct cringle_user_ns user_ns;
         bool mapped;
+        const char *label;              /* of files; NULL: none; borrowed */
         int rootfs;
         struct cringle_brought_mount images[CRINGLE_BROUGHT_MAX];
         char *sources[CRINGLE_BROUGHT_MAX];
@@ -342,7 +364,7 @@ static void handed_done(struct handed *h)
         fd_close(h->user_ns.fd);
 }
 
-static int open_image(struct container *c, size_t nth, const char *label, struct handed *h, struct cringle_err *err)
+static int open_image(struct container *c, size_t nth, struct handed *h, struct cringle_err *err)
 {
         const Cri__Mount *m = c->status->mounts[nth];
         const struct cringle_user_ns *user_ns = h->mapped ? &h->user_ns : NULL;
@@ -357,8 +379,8 @@ static int open_image(struct container *c, size_t nth, const char *label, struct
         if (h->n == CRINGLE_BROUGHT_MAX)
                 return err_set(err, CRINGLE_E_EXHAUSTED, "more than %d mounts of images", CRINGLE_BROUGHT_MAX);
         r = str_empty(m->image_sub_path)
-                    ? images_view(c->pods->images, image, user_ns, label, &fd, err)
-                    : images_view_part(c->pods->images, image, m->image_sub_path, user_ns, label, &fd, err);
+                    ? images_view(c->pods->images, image, user_ns, h->label, &fd, err)
+                    : images_view_part(c->pods->images, image, m->image_sub_path, user_ns, h->label, &fd, err);
         if (r < 0)
                 return -1;
         h->sources[h->n] = steal(&source);
@@ -367,17 +389,18 @@ static int open_image(struct container *c, size_t nth, const char *label, struct
         return 0;
 }
 
-static int open_handed(struct container *c, const char *label, struct handed *h, struct cringle_err *err)
+static int open_handed(struct container *c, struct handed *h, struct cringle_err *err)
 {
         int r = pod_user_ns(c->pod, &h->user_ns, err);
 
         if (r < 0)
                 return -1;
         h->mapped = r == 1;
-        if (images_rootfs_mount(c->pods->images, c->image, c->id, h->mapped ? &h->user_ns : NULL, label, &h->rootfs, err) < 0)
+        if (images_rootfs_mount(c->pods->images, c->image, c->id, h->mapped ? &h->user_ns : NULL, h->label, &h->rootfs,
+                                err) < 0)
                 return -1;
         for (size_t i = 0; i < c->status->n_mounts; i++)
-                if (spec_is_image_mount(c->status->mounts[i]) && open_image(c, i, label, h, err) < 0)
+                if (spec_is_image_mount(c->status->mounts[i]) && open_image(c, i, h, err) < 0)
                         return err_wrap(err, "%s", c->status->mounts[i]->container_path);
         return 0;
 }
@@ -392,7 +415,6 @@ static int create_process(struct task *t, void *object, const struct cringle_cal
         struct cringle_container_state state = { .size = sizeof state };
         struct handed handed = { .rootfs = -1, .user_ns.fd = -1 };
         auto_buf text = BUF_INIT;
-        const char *label = NULL;
         struct cringle_container_launch launch = {
                 .size = sizeof launch,
                 .pod = c->pod->id,
@@ -410,9 +432,8 @@ static int create_process(struct task *t, void *object, const struct cringle_cal
         };
         int r = -1;
 
-        if (labels_of_spec(m->spec, &label, err) == 0 && labels_set_volumes(config, label, err) == 0 &&
-            write_bundle(c, m->spec, &text, err) == 0 && make_log_dir(c, err) == 0 &&
-            open_handed(c, label, &handed, err) == 0) {
+        if (write_bundle(c, m->spec, &text, err) == 0 && make_log_dir(c, err) == 0 &&
+            mount_label(m->spec, &handed.label, err) >= 0 && open_handed(c, &handed, err) == 0) {
                 launch.config = text.data;
                 launch.rootfs_fd = handed.rootfs;
                 launch.n_mounts = handed.n;
@@ -511,6 +532,7 @@ static const struct step steps[] = {
         { "prepare rootfs",  prepare_rootfs, remove_rootfs   },
         { "look up user",    look_up_user,   NULL            },
         { "build spec",      build_spec,     forget_hooks    },        /* and let hooks adjust it */
+        { "label volumes",   label_volumes,  NULL            },
         { "make cgroup",     make_cgroup,    remove_cgroup   },
         { "create process",  create_process, destroy_process },        /* up to the user's program, which waits */
         { "run hooks",       run_hooks,      NULL            },

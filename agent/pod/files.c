@@ -11,8 +11,8 @@
 
 #include "agent/base/file.h"
 #include "agent/base/guard.h"
+#include "agent/base/label.h"
 #include "agent/base/str.h"
-#include "agent/pod/labels.h"
 #include "agent/pod/model.h"
 
 #define NODE_RESOLV_CONF "/etc/resolv.conf"
@@ -86,24 +86,24 @@ static int make_hosts(const struct pod *pod, struct buf *b, struct cringle_err *
 }
 
 /* They belong to the root of the pod: containers may write them. */
-static int put(const struct pod *pod, const char *name, const char *label, const struct buf *b, struct cringle_err *err)
+static int put(const struct pod *pod, const char *name, const struct buf *b, struct cringle_err *err)
 {
-        auto_free char *path = pod_file(pod, name, err);
+        auto_free char *path = pod_file(pod, name, err), *label = NULL;
         struct cringle_id_map uids = { 0 }, gids = { 0 };
 
         if (!path || file_replace(path, b->data ? b->data : "", b->len, 0644, false, err) < 0 ||
-            spec_id_maps(pod->request->config, &uids, &gids, err) < 0)
+            spec_id_maps(pod->request->config, &uids, &gids, err) < 0 || pod_labels(pod, NULL, &label, err) < 0 ||
+            (label && label_file(path, label, err) < 0))
                 return -1;
         if (lchown(path, uids.outside, gids.outside) < 0)
                 return err_sys(err, "change owner of %s", path);
-        return labels_set_file(path, label, err);
+        return 0;
 }
 
 int pod_write_files(const struct pod *pod, struct cringle_err *err)
 {
         const Cri__PodSandboxConfig *config = pod->request->config;
         auto_buf resolv_conf = BUF_INIT, hosts = BUF_INIT, hostname = BUF_INIT;
-        auto_free char *label = NULL;
 
         if (!str_empty(config->hostname) && check_word("hostname", config->hostname, err) < 0)
                 return -1;
@@ -116,8 +116,8 @@ int pod_write_files(const struct pod *pod, struct cringle_err *err)
                 return -1;
         }
 
-        if (labels_of_pod(pod, &label, err) < 0 || put(pod, "resolv.conf", label, &resolv_conf, err) < 0 ||
-            put(pod, "hosts", label, &hosts, err) < 0 || put(pod, "hostname", label, &hostname, err) < 0)
+        if (put(pod, "resolv.conf", &resolv_conf, err) < 0 || put(pod, "hosts", &hosts, err) < 0 ||
+            put(pod, "hostname", &hostname, err) < 0)
                 return -1;
         return 0;
 }

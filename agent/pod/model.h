@@ -111,6 +111,7 @@ struct pod {
         struct pod *next_of_uid;
         char *run_dir;                  /* <state>/pods/<id> */
         char *dir;                      /* <root>/pods/<id> */
+        char *level;                    /* SELinux; NULL: the node gave none when it was made */
         char *step;
         bool visible;
         bool gone;                      /* its row is none of ours any more: nothing may write it again */
@@ -178,7 +179,7 @@ int store_pod_resources(struct pod *pod, Cri__UpdatePodSandboxResourcesRequest *
 int store_drop_orphan(struct db *db, const char *id, struct cringle_err *err);
 
 struct stored {
-        const char *id, *pod, *image, *step, *boot_id;
+        const char *id, *pod, *image, *step, *boot_id, *level;
         const void *request, *status;
         size_t request_size, status_size;
 };
@@ -283,6 +284,15 @@ int user_ns_check(const Cri__PodSandboxConfig *config, struct cringle_err *err);
 int pod_user_ns_available(const struct pod *pod, struct cringle_err *err);
 int user_ns_check_container(const struct pod *pod, const Cri__ContainerConfig *config, struct cringle_err *err);
 int pod_user_ns(const struct pod *pod, struct cringle_user_ns *ret, struct cringle_err *err);
+
+/*
+ * selinux.c.  pod_take_level(): one for a new pod; the lock is held.  pod_labels(): of what is the
+ * pod's own; each the caller's, NULL where there are none (ret_process may be NULL).  volumes_label(): those of a
+ * container that the kubelet wants to have it; CRINGLE_E_INVALID: one is a directory of the node's.
+ */
+int pod_take_level(struct pod *pod, struct cringle_err *err);
+int pod_labels(const struct pod *pod, char **ret_process, char **ret_files, struct cringle_err *err);
+int volumes_label(const Cri__ContainerConfig *config, const char *label, const struct cringle_call *call, struct cringle_err *err);
 
 /* restore.c */
 int pods_restore(struct pods *pods, struct cringle_err *err);

@@ -81,6 +81,7 @@ void pod_unref(void *data)
         free(pod->key);
         free(pod->run_dir);
         free(pod->dir);
+        free(pod->level);
         free(pod->step);
         free(pod);
 }
@@ -504,6 +505,7 @@ int pods_new(const struct pods_options *o, struct pods **ret, struct cringle_err
         pods->machine.cgroup_layout = pods->cgroup.ops->layout(pods->cgroup.self);
         if (spec_input_probe(&pods->machine, err) < 0)
                 return err_wrap(err, "look at this machine");
+        pods->machine.has_selinux &= config->selinux;
         if (!o->boot_id && file_read_line("/proc/sys/kernel/random/boot_id", &boot_id, err) < 0)
                 return -1;
         snprintf(pods->boot_id, sizeof pods->boot_id, "%s", o->boot_id ? o->boot_id : boot_id);

@@ -59,6 +59,7 @@ static int load_pod(void *data, const struct stored *row, struct cringle_err *er
         message_free(pod->status);
         pod->status = status;
         pod->step = row->step ? strdup(row->step) : NULL;
+        pod->level = row->level ? strdup(row->level) : NULL;
         pod->visible = true;
         pod->detached = !pod->step && status->state == CRI__POD_SANDBOX_STATE__SANDBOX_NOTREADY;
         pod->rebooted = strcmp(row->boot_id, pods->boot_id) != 0;

@@ -14,7 +14,6 @@
 #include "agent/base/guard.h"
 #include "agent/base/path.h"
 #include "agent/base/str.h"
-#include "agent/pod/labels.h"
 #include "agent/pod/model.h"
 
 /* Bytes of a pod's /dev/shm, as all runtimes have it. */
@@ -80,17 +79,17 @@ static int mount_memory(const char *name, const char *path, const char *options,
 static int mount_files(struct task *t, void *object, const struct cringle_call *call, struct cringle_err *err)
 {
         struct pod *pod = object;
-        auto_free char *files = pod_file(pod, "", err), *shm = pod_file(pod, "shm", err), *options = NULL, *label = NULL;
+        auto_free char *files = pod_file(pod, "", err), *shm = pod_file(pod, "shm", err), *options = NULL;
+        auto_free char *label = NULL;
         struct cringle_id_map uids = { 0 }, gids = { 0 };
 
-        if (!files || !shm || spec_id_maps(pod->request->config, &uids, &gids, err) < 0)
+        if (!files || !shm || spec_id_maps(pod->request->config, &uids, &gids, err) < 0 ||
+            pod_labels(pod, NULL, &label, err) < 0)
                 return -1;
         if (pod_namespaces(pod)->ipc == CRI__NAMESPACE_MODE__NODE)
                 return file_make_dirs(files, 0700, err);
-        if (labels_of_pod(pod, &label, err) < 0)
-                return -1;
-        options = label ? str_printf(err, SHM_OPTIONS ",uid=%u,gid=%u,context=\"%s\"", uids.outside, gids.outside, label) :
-                          str_printf(err, SHM_OPTIONS ",uid=%u,gid=%u", uids.outside, gids.outside);
+        options = str_printf(err, SHM_OPTIONS ",uid=%u,gid=%u%s%s%s", uids.outside, gids.outside,
+                             label ? ",context=\"" : "", label ? label : "", label ? "\"" : "");
         if (!options || mount_memory("files", files, GUARD(files_bounded) ? FILES_OPTIONS : "mode=0700", err) < 0)
                 return -1;
         return mount_memory("shm", shm, options, err);
@@ -175,6 +174,7 @@ static int open_pod(struct pod *pod, int adopt, const struct cringle_cgroup_dirs
         size_t n = linux ? linux->n_sysctls : 0;
         auto_free struct cringle_pair *sysctls = calloc(n + 1, sizeof *sysctls);
         auto_free const char **join = join_list(dirs);
+        auto_free char *process = NULL, *files = NULL;
         struct cringle_id_map uids, gids;
         int mapped = spec_id_maps(config, &uids, &gids, err);
         struct cringle_pod_launch launch = {
@@ -189,8 +189,10 @@ static int open_pod(struct pod *pod, int adopt, const struct cringle_cgroup_dirs
 
         if (!sysctls || !join)
                 return err_oom(err);
-        if (mapped < 0)
+        if (mapped < 0 || pod_labels(pod, &process, &files, err) < 0)
                 return -1;
+        launch.selinux_label = process;
+        launch.mount_label = files;
         if (mapped == 1) {
                 launch.uids = &uids;
                 launch.gids = &gids;
@@ -556,7 +558,7 @@ static int begin(struct pods *pods, const Cri__RunPodSandboxRequest *request, st
                 message_free(copy);
                 return -1;
         }
-        if (pod_enter(pod, err) < 0) {
+        if (pod_take_level(pod, err) < 0 || pod_enter(pod, err) < 0) {
                 pod_unref(pod);
                 return -1;
         }

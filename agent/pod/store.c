@@ -23,6 +23,9 @@ static const char pod_schema[] =
         "  request BLOB NOT NULL, status BLOB NOT NULL"
         ") WITHOUT ROWID";
 
+/* Since then: SELinux levels. */
+static const char level_schema[] = "ALTER TABLE pods ADD COLUMN level TEXT";
+
 int store_open(const char *root, struct db **ret, struct cringle_err *err)
 {
         auto_free char *path = str_printf(err, "%s/store.db", root);
@@ -30,7 +33,7 @@ int store_open(const char *root, struct db **ret, struct cringle_err *err)
 
         if (!path || !first || file_make_dirs(root, 0700, err) < 0)
                 return -1;
-        return db_open(path, (const char *const[]) { first, NULL }, ret, err);
+        return db_open(path, (const char *const[]) { first, level_schema, NULL }, ret, err);
 }
 
 static int pack(const void *message, struct buf *ret, struct cringle_err *err)
@@ -109,11 +112,11 @@ int store_pod(struct pod *pod, const char *operation, const char *step, enum db_
 
         if (r == 0 && !row.gone)
                 r = db_exec(db, err,
-                            "INSERT INTO pods (id, step, boot, request, status) VALUES (?, ?, ?, ?, ?) "
+                            "INSERT INTO pods (id, step, boot, request, status, level) VALUES (?, ?, ?, ?, ?, ?) "
                             "ON CONFLICT (id) DO UPDATE SET step = excluded.step, boot = excluded.boot, "
-                            "status = excluded.status",
-                            "sssbb", pod->id, row.step, pod->pods->boot_id, row.request.data, row.request.len,
-                            row.status.data, row.status.len);
+                            "status = excluded.status, level = excluded.level",
+                            "sssbbs", pod->id, row.step, pod->pods->boot_id, row.request.data, row.request.len,
+                            row.status.data, row.status.len, pod->level);
         row_done(&row);
         return end(db, r, how, err);
 }
@@ -257,6 +260,7 @@ static int load_row(void *data, sqlite3_stmt *at)
                 .request_size = (size_t) sqlite3_column_bytes(at, 5),
                 .status = sqlite3_column_blob(at, 6),
                 .status_size = (size_t) sqlite3_column_bytes(at, 6),
+                .level = text(at, 7),
         };
 
         return load->fn(load->data, &row, load->err);
@@ -276,13 +280,13 @@ static int load(struct db *db, const char *sql, struct load *l)
 int store_load_pods(struct db *db, int (*fn)(void *data, const struct stored *row, struct cringle_err *err),
                     void *data, struct cringle_err *err)
 {
-        return load(db, "SELECT id, id, '', step, boot, request, status FROM pods",
+        return load(db, "SELECT id, id, '', step, boot, request, status, level FROM pods",
                     &(struct load) { .fn = fn, .data = data, .err = err });
 }
 
 int store_load_containers(struct db *db, int (*fn)(void *data, const struct stored *row, struct cringle_err *err),
                           void *data, struct cringle_err *err)
 {
-        return load(db, "SELECT id, pod, image, step, '', request, status FROM containers",
+        return load(db, "SELECT id, pod, image, step, '', request, status, NULL FROM containers",
                     &(struct load) { .fn = fn, .data = data, .err = err });
 }

@@ -39,7 +39,7 @@ enum {
 
 enum wire_type {
         WIRE_WATCH = 1,         /* -> reply: POD, PID; fd: its pidfd.  From now on events. */
-        WIRE_OPEN_POD = 2,      /* POD, NAMESPACES, HOSTNAME, SYSCTL*, ID_MAP* */
+        WIRE_OPEN_POD = 2,      /* POD, NAMESPACES, HOSTNAME, SYSCTL*, ID_MAP*, SELINUX? */
         WIRE_CREATE = 3,        /* CONTAINER, LOG_PATH?, LOG_MAX_LINE, FLAGS, SHARE_PID?, BROUGHT?; fds: plan, rootfs if
                                    WIRE_HAS_ROOTFS, BROUGHT mounts */
         WIRE_START = 4,         /* CONTAINER */
@@ -85,6 +85,7 @@ enum wire_field {
                                    str error */
         WIRE_HOOKS_LOST = 23,   /* u64 runs of hooks that nobody was told, and nobody will be */
         WIRE_BROUGHT = 24,      /* u32 how many mounts come as fds */
+        WIRE_SELINUX = 25,      /* str label of the pod's init; str of its root */
 };
 
 enum {

@@ -57,6 +57,7 @@ enum plan_tag {
         PLAN_SCHEDULER = 32,    /* as for sched_setattr(2): u32 policy; u64 flags; u32 nice (signed); u32 priority; u64 runtime;
                                    u64 deadline; u64 period */
         PLAN_MEMORY_POLICY = 33, /* as for set_mempolicy(2): u32 mode with flags; u32 n; n * u64 nodes, lowest first */
+        PLAN_MOUNT_LABEL = 34,  /* str: SELinux label of the file systems that are made for the container */
 };
 
 enum plan_id { PLAN_UID = 0, PLAN_GID = 1 };

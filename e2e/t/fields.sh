@@ -210,7 +210,7 @@ container_run web bare "$masks" '.linux.security_context = {masked_paths: [], re
 check "and none when none is" eventually 10 says web bare 0
 
 if [[ ! -e /sys/fs/selinux/enforce ]]; then
-        check "SELinux options are refused where there is no SELinux" refused_with 'no SELinux' \
+        check "SELinux options are refused where there is no SELinux" refused_with 'gives no labels' \
                 container_create web labelled true '.linux.security_context.selinux_options = {type: "container_t"}'
         check "a relabelled mount is a mount" container_run web relabelled true \
                 ".mounts = [{container_path: \"/volume\", host_path: \"$E2E_TMP/real\", selinux_relabel: true}]"

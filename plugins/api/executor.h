@@ -17,7 +17,7 @@
 #include "plugin.h"
 
 #define CRINGLE_EXECUTOR_MAJOR 1
-#define CRINGLE_EXECUTOR_MINOR 1
+#define CRINGLE_EXECUTOR_MINOR 2
 
 /* Namespaces of a pod, as a mask. */
 enum {
@@ -38,6 +38,8 @@ struct cringle_pod_launch {
         const struct cringle_id_map *uids, *gids;
         size_t n_uids, n_gids;
         const char *const *cgroup_dirs; /* the supervisor moves itself there before anything else; ended by NULL */
+        /* Since 1.2: the SELinux labels of what the pod itself has, its init and that one's files; NULL: none. */
+        const char *selinux_label, *mount_label;
 };
 
 /* What stands at an entry of config.json's mounts: a detached mount in the place of what is at its source. */

@@ -178,6 +178,12 @@ static int ask_open(int conn, const struct cringle_call *call, const struct crin
         for (const struct cringle_pair *p = launch->sysctls; p && p->key; p++)
                 if (put_sysctl(&w, p, err) < 0)
                         return -1;
+        if (launch->selinux_label && launch->mount_label) {
+                rec_begin(&w, WIRE_SELINUX);
+                rec_put_str(&w, launch->selinux_label);
+                rec_put_str(&w, launch->mount_label);
+                rec_end(&w);
+        }
         put_maps(&w, PLAN_UID, launch->uids, launch->n_uids);
         put_maps(&w, PLAN_GID, launch->gids, launch->n_gids);
         if (rec_finish(&w) < 0)

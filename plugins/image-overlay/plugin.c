@@ -35,6 +35,7 @@
 
 #include "agent/base/buf.h"
 #include "agent/base/file.h"
+#include "agent/base/label.h"
 #include "agent/base/own.h"
 #include "agent/base/path.h"
 #include "agent/base/str.h"
@@ -643,6 +644,37 @@ static int open_place(struct place *p, const char *root, struct cringle_err *err
         return p->staging < 0 || p->trash < 0 ? -1 : 0;
 }
 
+/*
+ * What a container maps of its root file system is, to SELinux, a file of the store, whatever label the overlay has: the
+ * policy lets containers read those with this one.  New files have it from their directory.  The root is last: it says
+ * that all have it.
+ */
+#define STORE_LABEL "system_u:object_r:container_ro_file_t:s0"
+
+static int label_place(const struct place *p, struct cringle_err *err)
+{
+        static const char *const names[] = { "layers", "containers", "staging", "bare", "empty", NULL };
+
+        if (label_is(p->root, STORE_LABEL))
+                return 0;
+        for (size_t i = 0; names[i]; i++) {
+                auto_free char *path = str_printf(err, "%s/%s", p->root, names[i]);
+
+                if (!path)
+                        return -1;
+                if (file_exists(path) && label_tree(path, STORE_LABEL, NULL, err) < 0)
+                        return err_wrap(err, "label the store");
+        }
+        return label_file(p->root, STORE_LABEL, err);
+}
+
+static int label_store(struct overlay_store *s, struct cringle_err *err)
+{
+        if (!label_active() || label_check(STORE_LABEL, NULL) < 0)
+                return 0;
+        return label_place(&s->images, err) < 0 || (s->apart.root && label_place(&s->apart, err) < 0) ? -1 : 0;
+}
+
 static int open_store(struct overlay_store *s, const char *root, const char *writable, struct cringle_err *err)
 {
         auto_fd int bare = -1, empty = -1;
@@ -655,9 +687,12 @@ static int open_store(struct overlay_store *s, const char *root, const char *wri
         empty = own_dir(s->images.fd, "empty", 0755, err);
         if (s->layers < 0 || s->containers < 0 || bare < 0 || empty < 0)
                 return -1;
-        if (writable)
+        if (writable) {
                 s->former = own_dir(s->images.fd, "containers", 0700, err);
-        return writable && s->former < 0 ? -1 : 0;
+                if (s->former < 0)
+                        return -1;
+        }
+        return label_store(s, err);
 }
 
 static int check_dir(const char *name, const char *path, struct cringle_err *err)

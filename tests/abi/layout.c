@@ -235,6 +235,8 @@ static const struct line lines[] = {
         MEMBER(cringle_pod_launch, n_uids),
         MEMBER(cringle_pod_launch, n_gids),
         MEMBER(cringle_pod_launch, cgroup_dirs),
+        MEMBER(cringle_pod_launch, selinux_label),
+        MEMBER(cringle_pod_launch, mount_label),
         STRUCT(cringle_container_launch),
         MEMBER(cringle_container_launch, size),
         MEMBER(cringle_container_launch, pod),

@@ -157,12 +157,17 @@ static int apparmor(void *data, const char *name, struct cringle_err *err)
 
 static int selinux(void *data, const char *label, struct cringle_err *err)
 {
+        size_t colons = 0;
+
+        for (const char *p = label; *p; p++)
+                colons += *p == ':';
+        must(colons >= 3 && strspn(label, ":,.-_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") == strlen(label));
         return 0;
 }
 
 static const struct spec_machine machine = {
-        .resolve = resolve, .propagation = propagation, .devices = devices, .profile = profile, .apparmor = apparmor,
         .selinux = selinux,
+        .resolve = resolve, .propagation = propagation, .devices = devices, .profile = profile, .apparmor = apparmor,
 };
 
 /* --- what holds of each specification --- */

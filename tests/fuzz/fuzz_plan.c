@@ -13,7 +13,7 @@ static void check_plan(const struct buf *plan)
 
         must(plan_open(plan->data, plan->len, &c, NULL) == 0);
         while (rec_next(&c, &tag, &body))
-                must(tag >= PLAN_NAMESPACE && tag <= PLAN_MEMORY_POLICY);
+                must(tag >= PLAN_NAMESPACE && tag <= PLAN_MOUNT_LABEL);
         must(!c.bad);
 }
 

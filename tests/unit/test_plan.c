@@ -19,6 +19,7 @@ static struct {
         [PLAN_RLIMIT] = { "rlimit", "uUU" }, [PLAN_OOM_SCORE] = { "oom_score", "u" }, [PLAN_CWD] = { "cwd", "s" },
         [PLAN_USER] = { "user", "uuu" }, [PLAN_CAPS] = { "caps", "UUUUU" }, [PLAN_NO_NEW_PRIVS] = { "no_new_privs", "" },
         [PLAN_SECCOMP] = { "seccomp", "ub" }, [PLAN_APPARMOR] = { "apparmor", "s" }, [PLAN_SELINUX] = { "selinux", "s" },
+        [PLAN_MOUNT_LABEL] = { "mount_label", "s" },
         [PLAN_ARGV] = { "argv", "l" }, [PLAN_ENV] = { "env", "l" }, [PLAN_TTY] = { "tty", "uu" },
         [PLAN_HOOK] = { "hook", "usllUusss" }, [PLAN_STATE] = { "state", "sss" }, [PLAN_BUNDLE] = { "bundle", "s" },
         [PLAN_PERSONALITY] = { "personality", "u" }, [PLAN_IO_PRIORITY] = { "io_priority", "u" },
@@ -155,33 +156,14 @@ static void the_process_is_told_whole(void **state)
                 "\"SCHED_FLAG_DL_OVERRUN\"],\"runtime\":10,\"deadline\":20,\"period\":30}",
                 "", ",\"seccomp\":{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":[\"mkdir\"],\"action\":\"SCMP_ACT_ERRNO\"}]},"
                 "\"memoryPolicy\":{\"mode\":\"MPOL_INTERLEAVE\",\"nodes\":\"0-2,65\",\"flags\":[\"MPOL_F_STATIC_NODES\"]},"
-                "\"personality\":{\"domain\":\"LINUX32\"}", "");
+                "\"mountLabel\":\"m\",\"personality\":{\"domain\":\"LINUX32\"}", "");
         auto_buf out = BUF_INIT;
 
         assert_ok(compile(text, &out, unit_err()), unit_err());
         assert_contains(out.data, "env [A=1]\nuser 4294967294 5 63\nrlimit 7 a ffffffffffffffff\noom_score 4294966796\n"
-                                  "caps 10000000001 1 1 0 0\nno_new_privs\napparmor <p>\nselinux <l>\n");
+                                  "caps 10000000001 1 1 0 0\nno_new_privs\napparmor <p>\nselinux <l>\nmount_label <m>\n");
         assert_contains(out.data, "seccomp 0 1\ntty 80 24\nio_priority 16388\n"
                                   "scheduler 6 5 4294967291 7 a 14 1e\nmemory_policy 32771 2 7 2\npersonality 8\n");
-}
-
-static void what_is_mounted_for_the_container_bears_its_label(void **state)
-{
-        auto_free char *text = spec_text("",
-                "{\"destination\":\"/dev\",\"type\":\"tmpfs\",\"source\":\"tmpfs\",\"options\":[\"mode=755\"]},"
-                "{\"destination\":\"/dev/pts\",\"type\":\"devpts\",\"source\":\"devpts\"},"
-                "{\"destination\":\"/x\",\"type\":\"tmpfs\",\"source\":\"tmpfs\",\"options\":[\"context=own\"]},"
-                "{\"destination\":\"/proc\",\"type\":\"proc\",\"source\":\"proc\"},"
-                "{\"destination\":\"/dev/mqueue\",\"type\":\"mqueue\",\"source\":\"mqueue\"}",
-                ",\"mountLabel\":\"u:r:t:s0:c1,c2\"", "");
-        auto_buf out = BUF_INIT;
-
-        assert_ok(compile(text, &out, unit_err()), unit_err());
-        assert_contains(out.data, "mount </dev> <tmpfs> <tmpfs> [mode=755,context=u:r:t:s0:c1,c2]");
-        assert_contains(out.data, "mount </dev/pts> <devpts> <devpts> [context=u:r:t:s0:c1,c2]");
-        assert_contains(out.data, "mount </x> <tmpfs> <tmpfs> [context=own]");
-        assert_contains(out.data, "mount </proc> <proc> <proc> []");
-        assert_contains(out.data, "mount </dev/mqueue> <mqueue> <mqueue> []");
 }
 
 static void hooks_keep_their_stage_order_and_environment(void **state)
@@ -295,7 +277,6 @@ UNIT_MAIN(
         cmocka_unit_test(a_plain_specification_gives_a_plain_plan),
         cmocka_unit_test(mount_options_become_attributes),
         cmocka_unit_test(the_process_is_told_whole),
-        cmocka_unit_test(what_is_mounted_for_the_container_bears_its_label),
         cmocka_unit_test(hooks_keep_their_stage_order_and_environment),
         cmocka_unit_test(a_hook_brings_its_policy_and_whose_it_is),
         cmocka_unit_test(equal_specifications_give_equal_plans),

@@ -8,6 +8,7 @@
 
 #include "agent/base/str.h"
 #include "agent/oci/caps.h"
+#include "agent/oci/selinux.h"
 #include "agent/oci/spec.h"
 
 /* --- a machine --- */
@@ -61,11 +62,9 @@ static int fake_apparmor(void *data, const char *name, struct cringle_err *err)
         return strcmp(name, "loaded") == 0 ? 0 : err_set(err, CRINGLE_E_NOT_FOUND, "the profile is not loaded");
 }
 
-/* A policy that knows a few words. */
 static int fake_selinux(void *data, const char *label, struct cringle_err *err)
 {
-        return strstr(label, "nobody_u") || strstr(label, "none_t") ? err_set(err, CRINGLE_E_INVALID, "the SELinux policy knows no label")
-                                                                    : 0;
+        return strstr(label, ":unheard_t:") ? err_set(err, CRINGLE_E_PRECONDITION, "the policy does not know it") : 0;
 }
 
 static const struct spec_machine machine = {
@@ -764,72 +763,98 @@ static void labels_are_given_or_refused(void **state)
         f->security.selinux_options = &o;
         built(f);
         o.level = (char *) "s0:c1,c2";
-        refused(f, CRINGLE_E_PRECONDITION, "no SELinux");
+        refused(f, CRINGLE_E_PRECONDITION, "gives no labels");
         f->in.has_selinux = true;
         built(f);
         assert_string_equal(at(f, "process/selinuxLabel"), "\"system_u:system_r:container_t:s0:c1,c2\"");
         assert_string_equal(at(f, "linux/mountLabel"), "\"system_u:object_r:container_file_t:s0:c1,c2\"");
         o.type = (char *) "a:b";
         refused(f, CRINGLE_E_INVALID, "malformed");
-        o.type = (char *) "none_t";
-        refused(f, CRINGLE_E_INVALID, "knows no label");
+        o.type = (char *) "unheard_t";
+        refused(f, CRINGLE_E_PRECONDITION, "does not know");
 }
 
-static char *pod_label(struct fixture *f, const char *id)
+static void labels_are_the_pods_unless_the_container_says_more(void **state)
 {
-        char *label = NULL;
-
-        f->in.pod_id = id;
-        assert_ok(spec_pod_label(&f->in, &label, unit_err()), unit_err());
-        return label;
-}
-
-static void a_pod_has_categories_of_its_own(void **state)
-{
-        static const char *const ids[] = {
-                "00a00b00c00d0000000000000000000000000000000000000000000000000000",
-                "40b00a00a00d00c0000000000000000000000000000000000000000000000000",
-                "00e00b00c00d0000000000000000000000000000000000000000000000000000",
-        };
         struct fixture *f = *state;
-        Cri__SELinuxOption o = CRI__SELINUX_OPTION__INIT, p = CRI__SELINUX_OPTION__INIT;
-        auto_free char *first = NULL, *same = NULL, *other = NULL, *given = NULL;
+        Cri__SELinuxOption pod = CRI__SELINUX_OPTION__INIT, container = CRI__SELINUX_OPTION__INIT;
 
-        /* Where the policy knows no containers, nobody is labelled who does not ask. */
+        pod.user = (char *) "u";
+        f->pod_security.selinux_options = &pod;
+        refused(f, CRINGLE_E_PRECONDITION, "gives no labels");
+        f->pod_security.selinux_options = NULL;
         f->in.has_selinux = true;
-        f->in.pod_id = ids[0];
-        assert_null(pod_label(f, ids[0]));
+        f->in.selinux_level = "s0:c7,c8";
         built(f);
-        assert_string_equal(at(f, "process/selinuxLabel"), "");
+        assert_string_equal(at(f, "process/selinuxLabel"), "\"system_u:system_r:container_t:s0:c7,c8\"");
+        assert_string_equal(at(f, "linux/mountLabel"), "\"system_u:object_r:container_file_t:s0:c7,c8\"");
 
-        f->in.labels_all = true;
+        f->pod_security.selinux_options = &pod;
+        f->security.selinux_options = &container;
+        pod.type = (char *) "pod_t";
+        container.type = (char *) "mine_t";
         built(f);
-        assert_string_equal(at(f, "process/selinuxLabel"), "\"system_u:system_r:container_t:s0:c10,c11,c12,c13\"");
-        first = pod_label(f, ids[0]);
-        assert_string_equal(first, "system_u:object_r:container_file_t:s0:c10,c11,c12,c13");
-        same = pod_label(f, ids[1]);            /* one digit triple twice, and another order */
-        assert_string_equal(same, first);
-        other = pod_label(f, ids[2]);
-        assert_string_equal(other, "system_u:object_r:container_file_t:s0:c11,c12,c13,c14");
+        assert_string_equal(at(f, "process/selinuxLabel"), "\"u:system_r:mine_t:s0:c7,c8\"");
+        container.level = (char *) "s0";
+        built(f);
+        assert_string_equal(at(f, "process/selinuxLabel"), "\"u:system_r:mine_t:s0\"");
+        assert_string_equal(at(f, "linux/mountLabel"), "\"system_u:object_r:container_file_t:s0\"");
+}
 
-        /* The pod's word, then the container's. */
-        f->in.pod_id = ids[0];
-        p.type = (char *) "pod_t";
-        p.level = (char *) "s0:c1";
-        f->pod_security.selinux_options = &p;
-        given = pod_label(f, ids[0]);
-        assert_string_equal(given, "system_u:object_r:container_file_t:s0:c1");
-        built(f);
-        assert_string_equal(at(f, "process/selinuxLabel"), "\"system_u:system_r:pod_t:s0:c1\"");
-        o.type = (char *) "own_t";
-        f->security.selinux_options = &o;
-        built(f);
-        assert_string_equal(at(f, "process/selinuxLabel"), "\"system_u:system_r:own_t:s0:c1\"");
+static void what_is_not_confined_has_no_categories(void **state)
+{
+        struct fixture *f = *state;
+        Cri__SELinuxOption o = CRI__SELINUX_OPTION__INIT;
 
-        /* Who may do anything is not held by a label. */
+        f->in.has_selinux = true;
+        f->in.selinux_level = "s0:c7,c8";
         f->security.privileged = f->pod_security.privileged = true;
         built(f);
-        assert_string_equal(at(f, "process/selinuxLabel"), "");
+        assert_string_equal(at(f, "process/selinuxLabel"), "\"system_u:system_r:spc_t:s0\"");
+        assert_string_equal(at(f, "linux/mountLabel"), "\"system_u:object_r:container_file_t:s0:c7,c8\"");
+        f->security.selinux_options = &o;
+        o.level = (char *) "s0,c4,c5";
+        refused(f, CRINGLE_E_INVALID, "malformed");
+        f->security.selinux_options = NULL;
+
+        f->security.privileged = false;
+        f->namespaces.ipc = CRI__NAMESPACE_MODE__NODE;
+        built(f);
+        assert_string_equal(at(f, "process/selinuxLabel"), "\"system_u:system_r:spc_t:s0\"");
+}
+
+static void a_level_is_a_level(void **state)
+{
+        static const char *const good[] = { "s0", "s15", "s0:c0", "s0:c1,c2", "s0:c0.c1023", "s0-s0:c0.c1023,c7" };
+        static const char *const bad[] = { "s", "c1", "s0:", "s0,c1", "s0:c1,", "s0:1", "s0-", "s0:c1,c2 ", "s0:c12345", "s0:c1:c2",
+                                           "S0", "s0-s0-s0", "s0:c1\n" };
+        struct fixture *f = *state;
+        Cri__SELinuxOption o = CRI__SELINUX_OPTION__INIT;
+
+        f->in.has_selinux = true;
+        f->security.selinux_options = &o;
+        for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+                o.level = (char *) good[i];
+                built(f);
+        }
+        for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+                o.level = (char *) bad[i];
+                refused(f, CRINGLE_E_INVALID, "malformed");
+        }
+}
+
+static void pods_have_levels_of_two_categories(void **state)
+{
+        for (int i = 0; i < 1000; i++) {
+                char level[SELINUX_LEVEL_MAX];
+                unsigned a = 0, b = 0;
+                int end = 0;
+
+                selinux_random_level(level);
+                assert_int_equal(sscanf(level, "s0:c%u,c%u%n", &a, &b, &end), 2);
+                assert_int_equal(level[end], '\0');
+                assert_true(a < b && b < 1024);
+        }
 }
 
 static void hidden_paths_are_the_kubelets_list(void **state)
@@ -965,7 +990,7 @@ static void mounts_are_bound_as_asked_and_sorted(void **state)
         assert_contains(mount_at(f, "/etc/resolv.conf"), "\"ro\"");
 }
 
-/* Wherever it is mounted: nothing in the specification would do it; labels.c does where it was asked for, and there alone. */
+/* Wherever it is mounted: nothing in the specification would do it; volumes_label() does where it was asked for, and there alone. */
 static void no_file_of_the_host_is_relabelled(void **state)
 {
         static const char *const places[] = { "/etc/hosts", "/etc/resolv.conf", "/etc/hostname", "/dev/shm", "/data" };
@@ -991,7 +1016,7 @@ static void no_file_of_the_host_is_relabelled(void **state)
                         assert_null(strstr(mounts, "\"z\""));
                         assert_null(strstr(mounts, "\"Z\""));
                         assert_null(strstr(mounts, "context="));
-                        assert_int_equal(strv_count((const char *const *) f->warnings), 0);
+                        assert_null(f->warnings);
                 }
 }
 
@@ -1259,7 +1284,10 @@ UNIT_MAIN(
         TEST(no_way_leads_from_a_profile_to_none),
         TEST(the_fields_of_before_still_count),
         TEST(labels_are_given_or_refused),
-        TEST(a_pod_has_categories_of_its_own),
+        TEST(labels_are_the_pods_unless_the_container_says_more),
+        TEST(what_is_not_confined_has_no_categories),
+        TEST(a_level_is_a_level),
+        TEST(pods_have_levels_of_two_categories),
         TEST(hidden_paths_are_the_kubelets_list),
         TEST(image_and_annotations_choose_no_confinement),
         TEST(what_an_image_calls_itself_changes_nothing),
