@@ -7,14 +7,18 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/vfs.h>
 
 #include "agent/base/file.h"
 #include "agent/base/str.h"
 #include "config/config.h"
 #include "config/schema.h"
 #include "config/template.h"
+
+#define SYSTEMD_BOOTED "/run/systemd/system"    /* as sd_booted(3) looks */
 
 /* The documents laid over each other; their nodes are all in the tree of the first that has any. */
 struct layers {
@@ -176,9 +180,25 @@ static void check_hooks(const struct config *c, const struct yaml_node *root, st
                                               *env);
 }
 
-/* What defaults follow from other values. */
+/*
+ * Whether the node is systemd's, with cgroups of version 2 alone: then the kubelet's slices are units, and who writes
+ * beside systemd is undone by it.
+ */
+static bool systemd_keeps_cgroups(void)
+{
+        struct statfs fs;
+
+        return file_exists(SYSTEMD_BOOTED) && statfs("/sys/fs/cgroup", &fs) == 0 && fs.f_type == CGROUP2_SUPER_MAGIC;
+}
+
+/* What defaults follow from other values, and from the machine. */
 static int derive(struct config *c, struct cringle_err *err)
 {
+        if (!c->cgroup.name) {
+                c->cgroup.name = strdup(systemd_keeps_cgroups() ? "cgroup-systemd" : "cgroup-fs");
+                if (!c->cgroup.name)
+                        return err_oom(err);
+        }
         if (!c->socket && c->state) {
                 c->socket = str_printf(err, "%s/cringle.sock", c->state);
                 if (!c->socket)

@@ -95,7 +95,7 @@ struct config {
         } plugins;
 
         struct config_plugin image;     /* image-overlay */
-        struct config_plugin cgroup;    /* cgroup-fs */
+        struct config_plugin cgroup;    /* cgroup-systemd or cgroup-fs, as the machine is */
         struct config_plugin network;   /* network-cni */
         struct config_plugin executor;  /* executor-native */
 

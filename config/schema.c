@@ -44,19 +44,20 @@ static const struct key plugins[] = {
         END
 };
 
-#define PLUGIN_KEYS(ident, factory, what)                                                                     \
+#define PLUGIN_KEYS(ident, choice, what)                                                                      \
         static const struct key ident[] = {                                                                   \
-                { "plugin", KEY_NAME, OF(config_plugin, name), .fallback = factory,                           \
+                { "plugin", KEY_NAME, OF(config_plugin, name), choice,                                        \
                   .help = "The plugin that " what "." },                                                      \
                 { "settings", KEY_SETTINGS, OF(config_plugin, settings), .flags = KEY_LIVE,                   \
                   .help = "Its own settings; `cringle plugins inspect` lists them. Live if the plugin can reload." }, \
                 END                                                                                           \
         }
 
-PLUGIN_KEYS(image_keys, "image-overlay", "keeps layers and mounts root filesystems");
-PLUGIN_KEYS(cgroup_keys, "cgroup-fs", "makes cgroups and sets limits");
-PLUGIN_KEYS(network_keys, "network-cni", "gives pods their network");
-PLUGIN_KEYS(executor_keys, "executor-native", "creates and starts containers");
+PLUGIN_KEYS(image_keys, .fallback = "image-overlay", "keeps layers and mounts root filesystems");
+PLUGIN_KEYS(cgroup_keys, .shown = "cgroup-systemd where systemd keeps cgroups of version 2, otherwise cgroup-fs",
+            "makes cgroups and sets limits");
+PLUGIN_KEYS(network_keys, .fallback = "network-cni", "gives pods their network");
+PLUGIN_KEYS(executor_keys, .fallback = "executor-native", "creates and starts containers");
 
 static const struct key cni[] = {
         { "conf_dir", KEY_PATH, AT(cni.conf_dir), .fallback = "/etc/cni/net.d",

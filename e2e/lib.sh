@@ -418,7 +418,8 @@ agent_setup() {
         else
                 AGENT_CGROUP=/cringle-$E2E_NAME-${E2E_TMP##*.}
                 AGENT_PODS=$AGENT_CGROUP/pods
-                cgroups="cgroups: {monitor_parent: $AGENT_CGROUP/monitors, default_parent: $AGENT_PODS}"
+                cgroups="cgroup: {plugin: cgroup-fs}"
+                cgroups+=$'\n'"cgroups: {monitor_parent: $AGENT_CGROUP/monitors, default_parent: $AGENT_PODS}"
         fi
         SOCKET=$AGENT_STATE/cringle.sock
         mkdir -p "$AGENT_ROOT" "$AGENT_STATE" "$E2E_TMP/etc/conf.d" "$E2E_TMP/hooks.d"
@@ -544,8 +545,9 @@ registries:
   registry.k8s.io: {mirrors: [{url: 'http://$REGISTRY', plain_http: true}]}
 ${1-}
 Y
-        if [[ ${E2E_CGROUP_DRIVER-} == systemd ]]; then
-                echo 'cgroup: {plugin: cgroup-systemd}' >>/etc/cringle/conf.d/50-unit.yaml
+        # With the systemd driver nothing is said, for it is what such a machine gets.
+        if [[ ${E2E_CGROUP_DRIVER-} != systemd ]]; then
+                echo 'cgroup: {plugin: cgroup-fs}' >>/etc/cringle/conf.d/50-unit.yaml
         fi
         SOCKET=/run/cringle/cringle.sock
         systemctl daemon-reload

@@ -96,6 +96,16 @@ static void the_socket_follows_the_state_folder(void **state)
         assert_string_equal(c->socket, "/run/other/cringle.sock");
 }
 
+static void the_cgroup_driver_is_the_machines_unless_it_is_named(void **state)
+{
+        auto_of(config) plain = load("");
+        auto_of(config) named = load("cgroup: {plugin: cgroup-other}\n");
+        bool systemds = file_exists("/run/systemd/system") && file_exists("/sys/fs/cgroup/cgroup.controllers");
+
+        assert_string_equal(plain->cgroup.name, systemds ? "cgroup-systemd" : "cgroup-fs");
+        assert_string_equal(named->cgroup.name, "cgroup-other");
+}
+
 static void everything_in_a_file_arrives(void **state)
 {
         auto_of(config) c = load("registries:\n"
@@ -413,6 +423,7 @@ UNIT_MAIN(
         TEST(an_empty_file_gives_the_defaults),
         TEST(a_named_file_must_exist),
         TEST(the_socket_follows_the_state_folder),
+        TEST(the_cgroup_driver_is_the_machines_unless_it_is_named),
         TEST(everything_in_a_file_arrives),
         TEST(mistakes_are_told_with_their_position),
         TEST(a_check_tells_all_mistakes_of_all_files),
