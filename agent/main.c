@@ -89,18 +89,19 @@ static int reload_locked(struct agent *a, struct buf *live, struct buf *restart,
         auto_of(nri_plan) nri = NULL;
         auto_of(hooks_plan) hooks = NULL;
         auto_of(settings) images = NULL;
+        auto_of(policy) pods = NULL;
 
         if (config_load(a->config_file, NULL, &fresh, err) < 0 || config_diff(a->config, fresh, live, restart, err) < 0)
                 return -1;
         if (nri_prepare(a->nri, fresh, &nri, err) < 0)
                 return err_wrap(err, "NRI");
-        if (hooks_prepare(fresh, &hooks, err) < 0 || images_prepare(a->images, fresh, &images, err) < 0 ||
-            host_reload(a->host, fresh, live, restart, err) < 0)
+        if (hooks_prepare(fresh, &hooks, err) < 0 || settings_new(fresh, &images, err) < 0 ||
+            pods_prepare(fresh, &pods, err) < 0 || host_reload(a->host, fresh, live, restart, err) < 0)
                 return -1;
 
         hooks_take_over(a->hooks, steal(&hooks));
         images_take_over(a->images, steal(&images));
-        pods_reload(a->pods, fresh);
+        pods_take_over(a->pods, steal(&pods));
         nri_take_over(a->nri, fresh, steal(&nri));
         if (log_level_of(fresh->log_level) >= 0)
                 log_set_level(log_level_of(fresh->log_level));
@@ -225,7 +226,6 @@ static int open_images(struct agent *a, struct cringle_err *err)
                 .ops = backend.ops,
                 .self = backend.self,
                 .config = a->config,
-                .pull_program = a->config->programs.pull,
         };
 
         return images_new(&options, &a->images, err);

@@ -37,7 +37,6 @@ struct images {
         struct db *db;
         const struct cringle_image_ops *ops;
         void *self;
-        char *pull_program;
         struct settings *settings;
         struct layers layers;
         struct entry **entries;         /* ordered by id */

@@ -40,7 +40,7 @@ static int copy_registry(struct config_registry *to, const struct config_registr
         return 0;
 }
 
-int settings_new(const struct config *config, const char *pull_program, struct settings **ret, struct cringle_err *err)
+int settings_new(const struct config *config, struct settings **ret, struct cringle_err *err)
 {
         auto_of(settings) s = calloc(1, sizeof *s);
         struct config *c;
@@ -51,7 +51,7 @@ int settings_new(const struct config *config, const char *pull_program, struct s
         c = &s->config;
         c->images = config->images;
         c->images.pinned = NULL;
-        if (copy(&c->programs.pull, pull_program ? pull_program : config->programs.pull, err) < 0)
+        if (copy(&c->programs.pull, config->programs.pull, err) < 0)
                 return -1;
 
         if (config->images.pinned) {

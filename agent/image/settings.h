@@ -17,8 +17,7 @@ struct settings {
         struct config config;           /* programs.pull, images and registries only */
 };
 
-/* @pull_program (may be NULL) goes before what @config says. */
-int settings_new(const struct config *config, const char *pull_program, struct settings **ret, struct cringle_err *err);
+int settings_new(const struct config *config, struct settings **ret, struct cringle_err *err);
 struct settings *settings_ref(struct settings *s);
 struct settings *settings_unref(struct settings *s);
 

@@ -581,11 +581,6 @@ int images_sweep(struct images *images, const char *const *ids, struct cringle_e
         return r;
 }
 
-int images_prepare(const struct images *images, const struct config *config, struct settings **ret, struct cringle_err *err)
-{
-        return settings_new(config, images->pull_program, ret, err);
-}
-
 /* An image that there is no memory to make anew stays pinned, or not, as it was. */
 void images_take_over(struct images *images, struct settings *fresh)
 {
@@ -808,12 +803,7 @@ int images_new(const struct images_options *options, struct images **ret, struct
         s->db = options->db;
         s->ops = options->ops;
         s->self = options->self;
-        if (options->pull_program) {
-                s->pull_program = strdup(options->pull_program);
-                if (!s->pull_program)
-                        return err_oom(err);
-        }
-        if (settings_new(options->config, s->pull_program, &s->settings, err) < 0)
+        if (settings_new(options->config, &s->settings, err) < 0)
                 return -1;
         if (load(s, err) < 0)
                 return err_wrap(err, "load images");
@@ -833,7 +823,6 @@ struct images *images_free(struct images *images)
         free(images->entries);
         layers_done(&images->layers);
         settings_unref(images->settings);
-        free(images->pull_program);
         pthread_cond_destroy(&images->idle);
         pthread_mutex_destroy(&images->lock);
         pthread_mutex_destroy(&images->change);

@@ -58,7 +58,6 @@ struct images_options {
         const struct cringle_image_ops *ops;
         void *self;                     /* of the backend */
         const struct config *config;    /* read during images_new() only */
-        const char *pull_program;       /* cringle-pull; copied */
 };
 
 /* SQL that makes the tables images, image_names and image_layers: part of a migration of the database. */
@@ -83,13 +82,8 @@ AUTO_DEFINE(images, images_free)
  */
 int images_sweep(struct images *images, const char *const *ids, struct cringle_err *err);
 
-/* Registries, pull limits and pinned names of a configuration that can be taken over. */
+/* Take over @fresh of settings_new(), which is taken; running pulls go on with the former ones. */
 struct settings;
-
-/* What @config says, made ready: whatever can fail does so here, and nothing changes. *ret ends with settings_unref(). */
-int images_prepare(const struct images *images, const struct config *config, struct settings **ret, struct cringle_err *err);
-
-/* Take over @fresh, which is taken; running pulls go on with the former ones. */
 void images_take_over(struct images *images, struct settings *fresh);
 
 /*

@@ -120,6 +120,7 @@ int container_look_up_user(struct container *c, const struct image_config *image
                            const struct cringle_call *call, struct cringle_err *err)
 {
         struct pods *pods = c->pods;
+        auto_of(policy) policy = policy_hold(pods);
         auto_free char *who = NULL, *key = NULL;
         auto_fd int view = -1;
 
@@ -134,7 +135,7 @@ int container_look_up_user(struct container *c, const struct image_config *image
 
         if (images_view(pods->images, c->image, NULL, NULL, &view, err) < 0)
                 return -1;
-        if (lookup_user(pods->pull_program, view, who, call, ret, err) < 0)
+        if (lookup_user(policy->pull_program, view, who, call, ret, err) < 0)
                 return -1;
         return keep_user(pods, key, ret, err);
 }
@@ -193,6 +194,7 @@ int container_build_spec(struct container *c, const struct image_config *image, 
         struct pod *pod = c->pod;
         struct pods *pods = c->pods;
         struct spec_input in = pods->machine;
+        auto_of(policy) policy = policy_hold(pods);
         struct hooks_subject subject = container_subject(c);
         struct cringle_cgroup_dirs dirs = { .size = sizeof dirs };
         auto_free char *resolv_conf = pod_file(pod, "resolv.conf", err), *hosts = pod_file(pod, "hosts", err);
@@ -204,7 +206,7 @@ int container_build_spec(struct container *c, const struct image_config *image, 
 
         if (!resolv_conf || !hosts || !hostname || !shm || !images || fill_namespaces(pod, rehearsal, &in, pins, err) < 0)
                 goto end;
-        if (pods->cgroup.ops->path(pods->cgroup.self, pod_cgroup_parent(pod), c->id, &dirs, err) < 0)
+        if (pods->cgroup.ops->path(pods->cgroup.self, pod->cgroup_parent, c->id, &dirs, err) < 0)
                 goto end;
         if (pod_on_host_network(pod) && file_read_line("/proc/sys/kernel/hostname", &host_name, err) < 0)
                 goto end;
@@ -225,7 +227,7 @@ int container_build_spec(struct container *c, const struct image_config *image, 
         in.images = pods->can.brought_mounts ? images : NULL;
         in.selinux_level = pod->level;
         in.cgroups_path = dirs.oci_path;
-        in.seccomp_default = pods->seccomp_profile;
+        in.seccomp_default = policy->seccomp_profile;
 
         if (spec_build(&in, ret, &warnings, err) < 0)
                 goto end;
@@ -293,7 +295,7 @@ static int make_cgroup(struct task *t, void *object, const struct cringle_call *
         if (spec_limits(m->spec, &limits, err) < 0)
                 return -1;
         m->dirs.size = sizeof m->dirs;
-        if (cgroup->ops->create(cgroup->self, call, pod_cgroup_parent(c->pod), c->id, &limits.resources, &m->dirs,
+        if (cgroup->ops->create(cgroup->self, call, c->pod->cgroup_parent, c->id, &limits.resources, &m->dirs,
                                 err) < 0)
                 return -1;
         m->has_dirs = true;
@@ -304,7 +306,7 @@ int container_remove_cgroup(struct container *c, const struct cringle_call *call
 {
         const struct host_cgroup *cgroup = &c->pods->cgroup;
 
-        return cgroup->ops->destroy(cgroup->self, call, pod_cgroup_parent(c->pod), c->id, err);
+        return cgroup->ops->destroy(cgroup->self, call, c->pod->cgroup_parent, c->id, err);
 }
 
 static int remove_cgroup(void *object, const struct cringle_call *call, struct cringle_err *err)
@@ -410,6 +412,7 @@ static int create_process(struct task *t, void *object, const struct cringle_cal
         struct container *c = object;
         struct pods *pods = c->pods;
         struct making *m = task_extra(t);
+        auto_of(policy) policy = policy_hold(pods);
         const Cri__ContainerConfig *config = c->request->config;
         struct container *target = pid_target(c);
         struct cringle_container_state state = { .size = sizeof state };
@@ -421,7 +424,7 @@ static int create_process(struct task *t, void *object, const struct cringle_cal
                 .id = c->id,
                 .bundle = c->bundle,
                 .log_path = c->log_path,
-                .log_max_line = pods->max_line,
+                .log_max_line = policy->max_line,
                 .tty = config->tty,
                 .stdin_open = config->stdin,
                 .stdin_once = config->stdin_once,

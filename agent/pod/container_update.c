@@ -126,7 +126,7 @@ static int set_limits(struct container *c, const Cri__LinuxContainerResources *u
         if (spec_resources(update, &limits, err) < 0 || check_memory(c, update, err) < 0)
                 return -1;
         limits.resources.pids_limit = pids;
-        return cgroup->ops->update(cgroup->self, call, pod_cgroup_parent(c->pod), c->id, &limits.resources, err);
+        return cgroup->ops->update(cgroup->self, call, c->pod->cgroup_parent, c->id, &limits.resources, err);
 }
 
 static int write_pids(struct json_object *spec, int64_t pids, struct cringle_err *err)

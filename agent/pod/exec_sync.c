@@ -304,7 +304,7 @@ static int enter(struct exec *x, const char *id, struct cringle_err *err)
                 } else {
                         memcpy(x->container, c->id, sizeof x->container);
                         memcpy(x->pod, c->pod->id, sizeof x->pod);
-                        x->limit = (size_t) pods->exec_limit;
+                        x->limit = (size_t) pods->policy->exec_limit;
                         r = map_put(&pods->execs, x->id, x, err);
                         if (r == 0)
                                 loop_post(pods->loop, watch, x);        /* before anybody can post its answer */

@@ -439,7 +439,7 @@ static int show_container(struct shown_metrics *s, struct container *c)
         const char *path = images_writable_path(c->pods->images), *device = path ? path : "";
 
         if (container_stats(c, sizeof stats, &stats, &err) < 0 ||
-            cgroup->ops->path(cgroup->self, pod_cgroup_parent(c->pod), c->id, &dirs, &err) < 0) {
+            cgroup->ops->path(cgroup->self, c->pod->cgroup_parent, c->id, &dirs, &err) < 0) {
                 log_debug("container %.12s: no metrics: %s", c->id, err.text);
                 return -1;
         }
@@ -488,7 +488,7 @@ static void show_pod(struct shown_pod *s, struct pod *pod, const struct netdev_l
         cri__pod_sandbox_metrics__init(&s->m);
         s->m.pod_sandbox_id = pod->id;
         s->own.now = clock_realtime();
-        s->own.base[0] = must(strdup(pod_cgroup_parent(pod)));
+        s->own.base[0] = must(strdup(pod->cgroup_parent));
         s->own.base[1] = pod->id;
         s->own.base[2] = message_text("");
         s->own.base[3] = message_text("POD");   /* what collectors call the sandbox */

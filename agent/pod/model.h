@@ -21,6 +21,15 @@
 #include "agent/pod/stats.h"
 #include "agent/pod/task.h"
 
+/* policy.c */
+struct policy {
+        unsigned refs;
+        char *default_parent;           /* cgroup for pods that are given none */
+        char *pull_program;
+        char *seccomp_profile;          /* a file; NULL: ours */
+        int64_t max_line, exec_limit;   /* bytes */
+};
+
 struct pods {
         struct tasks tasks;             /* its lock guards everything below that changes */
         struct db *db;
@@ -34,10 +43,8 @@ struct pods {
         struct streaming *streaming;
 
         char *root, *state;             /* directories */
-        char *monitor_parent, *default_parent;
-        char *pull_program;
-        char *seccomp_profile;
-        int64_t max_line, exec_limit;
+        char *monitor_parent;
+        struct policy *policy;
         struct spec_input machine;      /* what is known of this machine */
         char boot_id[40];
 
@@ -111,6 +118,9 @@ struct pod {
         struct pod *next_of_uid;
         char *run_dir;                  /* <state>/pods/<id> */
         char *dir;                      /* <root>/pods/<id> */
+        char *cgroup_parent;            /* of its containers; both as the driver takes them */
+        char *monitor_parent;
+        char *place;                    /* what the driver makes of the two, see cgroup.c */
         char *level;                    /* SELinux; NULL: the node gave none when it was made */
         char *step;
         bool visible;
@@ -126,6 +136,9 @@ struct pod {
         struct rate rate;
         Cri__UpdatePodSandboxResourcesRequest *resources;       /* since this start; NULL: as the request says */
 };
+
+/* The policy of now; policy_unref() it. */
+struct policy *policy_hold(struct pods *pods);
 
 /* pods.c: objects; the lock is held. */
 struct pod *pod_new(struct pods *pods, const char *id, Cri__RunPodSandboxRequest *request, struct cringle_err *err); /* takes @request on success */
@@ -160,7 +173,6 @@ int find_container(struct pods *pods, const char *id, struct container **ret, st
 /* What the request says, with empty messages for absent ones. */
 const Cri__NamespaceOption *pod_namespaces(const struct pod *pod);
 bool pod_on_host_network(const struct pod *pod);
-const char *pod_cgroup_parent(const struct pod *pod);
 struct hooks_subject pod_subject(const struct pod *pod);
 struct hooks_subject container_subject(const struct container *c);      /* the lock is not held */
 
@@ -179,7 +191,7 @@ int store_pod_resources(struct pod *pod, Cri__UpdatePodSandboxResourcesRequest *
 int store_drop_orphan(struct db *db, const char *id, struct cringle_err *err);
 
 struct stored {
-        const char *id, *pod, *image, *step, *boot_id, *level;
+        const char *id, *pod, *image, *step, *boot_id, *level, *cgroup_parent, *monitor_parent, *place;
         const void *request, *status;
         size_t request_size, status_size;
 };
@@ -284,6 +296,19 @@ int user_ns_check(const Cri__PodSandboxConfig *config, struct cringle_err *err);
 int pod_user_ns_available(const struct pod *pod, struct cringle_err *err);
 int user_ns_check_container(const struct pod *pod, const Cri__ContainerConfig *config, struct cringle_err *err);
 int pod_user_ns(const struct pod *pod, struct cringle_user_ns *ret, struct cringle_err *err);
+
+/*
+ * cgroup.c.  pods_check_cgroup_parent(): a parent that is none to this driver is refused, for then the kubelet is set to
+ * the other one.  pod_place(): for a new pod, or one whose cgroups went with a reboot; the lock is held.
+ * pod_place_again(): as its row says, which may be without; CRINGLE_E_PRECONDITION when the driver would
+ * look elsewhere.
+ */
+int pods_check_cgroup_parent(const struct pods *pods, const Cri__RunPodSandboxRequest *request, struct cringle_err *err);
+int pod_place(struct pod *pod, struct cringle_err *err);
+int pod_place_again(struct pod *pod, const struct stored *row, struct cringle_err *err);
+int pod_make_monitor_cgroup(struct pod *pod, const struct cringle_call *call, struct cringle_cgroup_dirs *ret,
+                            struct cringle_err *err);
+int pod_drop_monitor_cgroup(struct pod *pod, const struct cringle_call *call, struct cringle_err *err);
 
 /*
  * selinux.c.  pod_take_level(): one for a new pod; the lock is held.  pod_labels(): of what is the

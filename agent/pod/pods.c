@@ -81,6 +81,9 @@ void pod_unref(void *data)
         free(pod->key);
         free(pod->run_dir);
         free(pod->dir);
+        free(pod->cgroup_parent);
+        free(pod->monitor_parent);
+        free(pod->place);
         free(pod->level);
         free(pod->step);
         free(pod);
@@ -348,13 +351,6 @@ bool pod_on_host_network(const struct pod *pod)
         return pod_namespaces(pod)->network == CRI__NAMESPACE_MODE__NODE;
 }
 
-const char *pod_cgroup_parent(const struct pod *pod)
-{
-        const Cri__LinuxPodSandboxConfig *linux = pod->request->config->linux;
-
-        return GUARD(asked_parent) && linux && !str_empty(linux->cgroup_parent) ? linux->cgroup_parent : pod->pods->default_parent;
-}
-
 struct hooks_subject pod_subject(const struct pod *pod)
 {
         return (struct hooks_subject) {
@@ -494,12 +490,8 @@ int pods_new(const struct pods_options *o, struct pods **ret, struct cringle_err
         pods->workers = o->workers;
         if (copy(&pods->root, config->root, err) < 0 || copy(&pods->state, config->state, err) < 0 ||
             copy(&pods->monitor_parent, config->cgroups.monitor_parent, err) < 0 ||
-            copy(&pods->default_parent, config->cgroups.default_parent, err) < 0 ||
-            copy(&pods->pull_program, config->programs.pull, err) < 0 ||
-            copy(&pods->seccomp_profile, config->seccomp_profile, err) < 0)
+            pods_prepare(config, &pods->policy, err) < 0)
                 return -1;
-        pods->max_line = config->containers.max_line;
-        pods->exec_limit = config->containers.exec_limit;
 
         pods->machine = (struct spec_input) SPEC_INPUT_INIT;
         pods->machine.cgroup_layout = pods->cgroup.ops->layout(pods->cgroup.self);
@@ -561,17 +553,7 @@ struct pods *pods_free(struct pods *pods)
         free(pods->root);
         free(pods->state);
         free(pods->monitor_parent);
-        free(pods->default_parent);
-        free(pods->pull_program);
-        free(pods->seccomp_profile);
+        policy_unref(pods->policy);
         free(pods);
         return NULL;
-}
-
-void pods_reload(struct pods *pods, const struct config *config)
-{
-        pthread_mutex_lock(&pods->tasks.lock);
-        pods->max_line = config->containers.max_line;
-        pods->exec_limit = config->containers.exec_limit;
-        pthread_mutex_unlock(&pods->tasks.lock);
 }

@@ -34,7 +34,7 @@
 struct pods;
 
 struct pods_options {
-        const struct config *config;    /* read during pods_new() and pods_reload() only */
+        const struct config *config;    /* read during pods_new() only */
         struct db *db;                  /* of store_open() */
         struct host *host;
         struct hooks *hooks;
@@ -56,7 +56,13 @@ int pods_new(const struct pods_options *options, struct pods **ret, struct cring
 /* No task may run and no event come any more; the loop has ended, and is not freed yet. */
 struct pods *pods_free(struct pods *pods);
 
-void pods_reload(struct pods *pods, const struct config *config);
+/* What of @config can be taken over, made ready: whatever can fail does so here, and nothing changes. */
+struct policy;
+int pods_prepare(const struct config *config, struct policy **ret, struct cringle_err *err);
+struct policy *policy_unref(struct policy *policy);
+
+/* Take over @fresh, which is taken: it goes for what is asked for from now on. */
+void pods_take_over(struct pods *pods, struct policy *fresh);
 
 /* @id is of what was made (run, create) or acted on, borrowed for the call; @err is NULL on success. */
 typedef void (*pods_done_fn)(void *data, const char *id, const struct cringle_err *err);
@@ -219,3 +225,4 @@ bool pods_have_user_ns(struct pods *pods);
 int pods_network_status(struct pods *pods, const struct cringle_call *call, struct cringle_err *err);
 
 AUTO_DEFINE(pods, pods_free)
+AUTO_DEFINE(policy, policy_unref)

@@ -63,6 +63,10 @@ static int load_pod(void *data, const struct stored *row, struct cringle_err *er
         pod->visible = true;
         pod->detached = !pod->step && status->state == CRI__POD_SANDBOX_STATE__SANDBOX_NOTREADY;
         pod->rebooted = strcmp(row->boot_id, pods->boot_id) != 0;
+        if (pod_place_again(pod, row, err) < 0) {
+                pod_unref(pod);
+                return -1;
+        }
 
         /* A stopped one holds no name: that may be a later pod's. */
         if ((pod->detached ? pod_enter_unnamed(pod, err) : pod_enter(pod, err)) < 0) {

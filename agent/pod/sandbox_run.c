@@ -112,30 +112,6 @@ static int unmount_files(void *object, const struct cringle_call *call, struct c
         return pod_unmount_files(object, err);
 }
 
-/* The name of the monitor's own cgroup: not the pod's, whose limits and OOM kills must not reach it. */
-static char *monitor_cgroup(const struct pod *pod, struct cringle_err *err)
-{
-        return str_printf(err, "monitor-%s", pod->id);
-}
-
-static int make_monitor_cgroup(struct pod *pod, const struct cringle_call *call, struct cringle_cgroup_dirs *ret,
-                               struct cringle_err *err)
-{
-        const struct host_cgroup *cgroup = &pod->pods->cgroup;
-        auto_free char *id = monitor_cgroup(pod, err);
-        const char *parent = GUARD(monitor_apart) ? pod->pods->monitor_parent : pod_cgroup_parent(pod);
-
-        return id ? cgroup->ops->create(cgroup->self, call, parent, id, NULL, ret, err) : -1;
-}
-
-static int drop_monitor_cgroup(struct pod *pod, const struct cringle_call *call, struct cringle_err *err)
-{
-        const struct host_cgroup *cgroup = &pod->pods->cgroup;
-        auto_free char *id = monitor_cgroup(pod, err);
-
-        return id ? cgroup->ops->destroy(cgroup->self, call, pod->pods->monitor_parent, id, err) : -1;
-}
-
 static uint32_t wanted_namespaces(const struct pod *pod)
 {
         const Cri__NamespaceOption *o = pod_namespaces(pod);
@@ -217,7 +193,7 @@ static int start_monitor(struct task *t, void *object, const struct cringle_call
         struct cringle_cgroup_dirs dirs = { .size = sizeof dirs };
         int r;
 
-        if (make_monitor_cgroup(pod, call, &dirs, err) < 0)
+        if (pod_make_monitor_cgroup(pod, call, &dirs, err) < 0)
                 return -1;
         r = open_pod(pod, 0, &dirs, call, err);
         cgroup->ops->free_dirs(&dirs);
@@ -230,7 +206,7 @@ int pod_close_monitor(struct pod *pod, const struct cringle_call *call, struct c
 
         if (executor->ops->close_pod(executor->self, call, pod->id, pod->run_dir, err) < 0)
                 return -1;
-        return drop_monitor_cgroup(pod, call, err);
+        return pod_drop_monitor_cgroup(pod, call, err);
 }
 
 static int close_monitor(void *object, const struct cringle_call *call, struct cringle_err *err)
@@ -315,7 +291,7 @@ static int network_pod_init(struct network_pod *n, const struct pod *pod, struct
                 .space = config->metadata->namespace_,
                 .uid = config->metadata->uid,
                 .netns = file_exists(n->netns) ? n->netns : NULL,
-                .cgroup_parent = pod_cgroup_parent(pod),
+                .cgroup_parent = pod->cgroup_parent,
                 .ports = n->ports,
                 .n_ports = n_ports,
                 .annotations = n->annotations,
@@ -527,21 +503,6 @@ static int check(const Cri__RunPodSandboxRequest *request, struct cringle_err *e
         return 0;
 }
 
-/* A parent that is none to this cgroup driver: the kubelet is set to the other one, and this pod says so first. */
-static int check_parent(struct pods *pods, const Cri__RunPodSandboxRequest *request, struct cringle_err *err)
-{
-        const struct host_cgroup *cgroup = &pods->cgroup;
-        const Cri__LinuxPodSandboxConfig *linux = request->config->linux;
-        struct cringle_cgroup_dirs dirs = { .size = sizeof dirs };
-
-        if (!linux || str_empty(linux->cgroup_parent))
-                return 0;
-        if (cgroup->ops->path(cgroup->self, linux->cgroup_parent, "pod", &dirs, err) < 0)
-                return -1;
-        cgroup->ops->free_dirs(&dirs);
-        return 0;
-}
-
 /* A new pod, in the maps; the lock is held. */
 static int begin(struct pods *pods, const Cri__RunPodSandboxRequest *request, struct pod **ret,
                  struct cringle_err *err)
@@ -558,7 +519,7 @@ static int begin(struct pods *pods, const Cri__RunPodSandboxRequest *request, st
                 message_free(copy);
                 return -1;
         }
-        if (pod_take_level(pod, err) < 0 || pod_enter(pod, err) < 0) {
+        if (pod_place(pod, err) < 0 || pod_take_level(pod, err) < 0 || pod_enter(pod, err) < 0) {
                 pod_unref(pod);
                 return -1;
         }
@@ -575,7 +536,7 @@ void pods_run_sandbox(struct pods *pods, const Cri__RunPodSandboxRequest *reques
         struct pod *pod = NULL;
         int r = -1;
 
-        if (check(request, &err) < 0 || check_parent(pods, request, &err) < 0) {
+        if (check(request, &err) < 0 || pods_check_cgroup_parent(pods, request, &err) < 0) {
                 done(data, NULL, &err);
                 return;
         }

@@ -52,7 +52,7 @@ int container_stats(const struct container *c, size_t size, struct cringle_cgrou
         const struct host_cgroup *cgroup = &c->pods->cgroup;
 
         stats_unset(ret, size);
-        return cgroup->ops->stats(cgroup->self, pod_cgroup_parent(c->pod), c->id, ret, err);
+        return cgroup->ops->stats(cgroup->self, c->pod->cgroup_parent, c->id, ret, err);
 }
 
 int pod_stats(const struct pod *pod, size_t size, struct cringle_cgroup_stats *ret, struct cringle_err *err)

@@ -26,6 +26,12 @@ static const char pod_schema[] =
 /* Since then: SELinux levels. */
 static const char level_schema[] = "ALTER TABLE pods ADD COLUMN level TEXT";
 
+/* And where a pod's cgroups are. */
+static const char place_schema[] =
+        "ALTER TABLE pods ADD COLUMN cgroup_parent TEXT;"
+        "ALTER TABLE pods ADD COLUMN monitor_parent TEXT;"
+        "ALTER TABLE pods ADD COLUMN place TEXT";
+
 int store_open(const char *root, struct db **ret, struct cringle_err *err)
 {
         auto_free char *path = str_printf(err, "%s/store.db", root);
@@ -33,7 +39,7 @@ int store_open(const char *root, struct db **ret, struct cringle_err *err)
 
         if (!path || !first || file_make_dirs(root, 0700, err) < 0)
                 return -1;
-        return db_open(path, (const char *const[]) { first, level_schema, NULL }, ret, err);
+        return db_open(path, (const char *const[]) { first, level_schema, place_schema, NULL }, ret, err);
 }
 
 static int pack(const void *message, struct buf *ret, struct cringle_err *err)
@@ -112,11 +118,13 @@ int store_pod(struct pod *pod, const char *operation, const char *step, enum db_
 
         if (r == 0 && !row.gone)
                 r = db_exec(db, err,
-                            "INSERT INTO pods (id, step, boot, request, status, level) VALUES (?, ?, ?, ?, ?, ?) "
+                            "INSERT INTO pods (id, step, boot, request, status, level, cgroup_parent, monitor_parent, place) "
+                            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
                             "ON CONFLICT (id) DO UPDATE SET step = excluded.step, boot = excluded.boot, "
-                            "status = excluded.status, level = excluded.level",
-                            "sssbbs", pod->id, row.step, pod->pods->boot_id, row.request.data, row.request.len,
-                            row.status.data, row.status.len, pod->level);
+                            "status = excluded.status, level = excluded.level, cgroup_parent = excluded.cgroup_parent, "
+                            "monitor_parent = excluded.monitor_parent, place = excluded.place",
+                            "sssbbssss", pod->id, row.step, pod->pods->boot_id, row.request.data, row.request.len,
+                            row.status.data, row.status.len, pod->level, pod->cgroup_parent, pod->monitor_parent, pod->place);
         row_done(&row);
         return end(db, r, how, err);
 }
@@ -261,6 +269,9 @@ static int load_row(void *data, sqlite3_stmt *at)
                 .status = sqlite3_column_blob(at, 6),
                 .status_size = (size_t) sqlite3_column_bytes(at, 6),
                 .level = text(at, 7),
+                .cgroup_parent = text(at, 8),
+                .monitor_parent = text(at, 9),
+                .place = text(at, 10),
         };
 
         return load->fn(load->data, &row, load->err);
@@ -280,13 +291,13 @@ static int load(struct db *db, const char *sql, struct load *l)
 int store_load_pods(struct db *db, int (*fn)(void *data, const struct stored *row, struct cringle_err *err),
                     void *data, struct cringle_err *err)
 {
-        return load(db, "SELECT id, id, '', step, boot, request, status, level FROM pods",
+        return load(db, "SELECT id, id, '', step, boot, request, status, level, cgroup_parent, monitor_parent, place FROM pods",
                     &(struct load) { .fn = fn, .data = data, .err = err });
 }
 
 int store_load_containers(struct db *db, int (*fn)(void *data, const struct stored *row, struct cringle_err *err),
                           void *data, struct cringle_err *err)
 {
-        return load(db, "SELECT id, pod, image, step, '', request, status, NULL FROM containers",
+        return load(db, "SELECT id, pod, image, step, '', request, status, NULL, NULL, NULL, NULL FROM containers",
                     &(struct load) { .fn = fn, .data = data, .err = err });
 }

@@ -52,6 +52,16 @@ agent_refuses() {
                 grep -qE "$2" "$E2E_TMP/refused.log"
 }
 
+# below_later: container $id has a cgroup there.
+below_later() {
+        local top
+
+        for top in $(cgroup_mounts); do
+                [[ -e $top$AGENT_CGROUP/later/$id ]] && return
+        done
+        return 1
+}
+
 e2e_begin config
 registry_start small
 agent_start
@@ -80,7 +90,28 @@ check "by the same agent" kill -0 "$AGENT_PID"
 check "which still answers" cringle status
 check "and has let go of it" eventually 30 eval '(( $(fds) <= before + 2 ))'
 
+# What a reload says is in force is.
+drop_in $'programs:\n  pull: /nowhere/cringle-pull'
+cringle reload >/dev/null
+check_not "a reload changes the program that pulls" crictl pull "$E2E_IMAGE"
+drop_in "cgroups: {default_parent: $AGENT_CGROUP/later}"
+cringle reload >/dev/null
+check "and gives it back" crictl pull "$E2E_IMAGE"
+pod_run web >/dev/null
+id=$(container_run web main 'exec sleep 1000')
+check "new pods go below a new parent" below_later
 rm "$E2E_TMP/etc/conf.d/90-try.yaml"
+cringle reload >/dev/null
+
+agent_stop
+check "a driver that would look elsewhere for a pod's cgroups is refused" \
+        agent_refuses 'cgroup: {settings: {name: other-}}' "web has its cgroups at .*/later/.*now it says .*other-"
+rm "$E2E_TMP/etc/conf.d/90-try.yaml"
+agent_start
+check "with the one of before the container runs on" crictl exec --sync "$id" true
+check "and goes with its pod" pod_remove web
+check_not "and with its cgroup" below_later
+
 agent_stop
 mkdir -p "$E2E_TMP/plugins"
 cp "$(dirname "$(find "$E2E_BUILD/plugins" -name cgroup-fs.so)")/cgroup-fs.so" "$E2E_TMP/plugins/"

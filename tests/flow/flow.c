@@ -61,7 +61,6 @@ static int open_images(struct flow *f, struct cringle_err *err)
                 .ops = backend.ops,
                 .self = backend.self,
                 .config = &f->config,
-                .pull_program = f->config.programs.pull,
         };
 
         return images_new(&options, &f->images, err);
@@ -94,7 +93,7 @@ static int serve(struct flow *f, struct cringle_err *err)
         return fd < 0 ? -1 : rpc_server_listen(f->server, fd, err);
 }
 
-int flow_start(struct flow *f, const char *boot_id, struct cringle_err *err)
+static int bring_up(struct flow *f, const char *boot_id, struct cringle_err *err)
 {
         struct host_options options = { .builtins = fake_builtins };
 
@@ -106,6 +105,29 @@ int flow_start(struct flow *f, const char *boot_id, struct cringle_err *err)
         return pthread_create(&f->thread, NULL, run_loop, f) == 0 ? 0 : err_sys(err, "thread");
 }
 
+/* From the top down; nobody works any more. */
+static void take_down(struct flow *f)
+{
+        f->cri = cri_free(f->cri);
+        f->pods = pods_free(f->pods);
+        f->images = images_free(f->images);
+        f->hooks = hooks_free(f->hooks);
+        f->host = host_free(f->host);
+        f->db = db_close(f->db);
+        f->loop = loop_free(f->loop);
+}
+
+int flow_start(struct flow *f, const char *boot_id, struct cringle_err *err)
+{
+        if (bring_up(f, boot_id, err) == 0)
+                return 0;
+        fake_mute();
+        f->workers = workers_free(f->workers);
+        f->pullers = workers_free(f->pullers);
+        take_down(f);
+        return -1;
+}
+
 static void stop_serving(void *data)
 {
         struct flow *f = data;
@@ -115,7 +137,7 @@ static void stop_serving(void *data)
 
 /*
  * Nothing new comes (server, events); then what is under way ends (workers), and
- * what it had for the loop; then everything goes, from the top down.
+ * what it had for the loop; then everything goes.
  */
 void flow_stop(struct flow *f)
 {
@@ -126,13 +148,7 @@ void flow_stop(struct flow *f)
         f->pullers = workers_free(f->pullers);
         loop_stop(f->loop);
         pthread_join(f->thread, NULL);
-        f->cri = cri_free(f->cri);
-        f->pods = pods_free(f->pods);
-        f->images = images_free(f->images);
-        f->hooks = hooks_free(f->hooks);
-        f->host = host_free(f->host);
-        f->db = db_close(f->db);
-        f->loop = loop_free(f->loop);
+        take_down(f);
 }
 
 static void count(void *data, const char *name, const char *id, const char *step, int64_t age)

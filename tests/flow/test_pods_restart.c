@@ -144,6 +144,88 @@ static void a_pod_whose_monitor_died_meanwhile_is_not_ready(void **state)
         assert_nothing_left(f);
 }
 
+/* A pod without a cgroup parent of its own, with a container. */
+static void must_run_below_the_default(struct flow *f, const char *name, id_text pod, id_text c)
+{
+        struct pod_ask a;
+
+        pod_ask(&a, name);
+        a.linux.cgroup_parent = NULL;
+        assert_code(0, ask_run(f, &a, pod));
+        must_start(f, pod, "main", c);
+}
+
+static void assert_called(const char *call, const char *id, const char *parent)
+{
+        auto_free char *calls = fake_calls(), *line = str_printf(NULL, "%s %s/%s\n", call, parent, id);
+
+        assert_contains(calls, line);
+}
+
+static void pods_keep_their_cgroups_when_the_configuration_has_others(void **state)
+{
+        struct flow *f = *state;
+        id_text early, late, c, d;
+
+        must_run_below_the_default(f, "early", early, c);
+        flow_stop(f);
+        f->config.cgroups.default_parent = (char *) "/other";
+        f->config.cgroups.monitor_parent = (char *) "/monitors";
+        start(f, NULL);
+        must_run_below_the_default(f, "late", late, d);
+        assert_called("cgroup.create", d, "/other");
+        remove_all(f);
+        assert_called("cgroup.destroy", c, "");
+        assert_nothing_left(f);
+}
+
+static void a_reload_moves_no_pod_that_is_there(void **state)
+{
+        struct flow *f = *state;
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        struct policy *fresh;
+        id_text early, late, c, d;
+
+        must_run_below_the_default(f, "early", early, c);
+        f->config.cgroups.default_parent = (char *) "/other";
+        assert_ok(pods_prepare(&f->config, &fresh, &err), &err);
+        pods_take_over(f->pods, fresh);
+        must_run_below_the_default(f, "late", late, d);
+        assert_called("cgroup.create", d, "/other");
+        remove_all(f);
+        assert_called("cgroup.destroy", c, "");
+        assert_nothing_left(f);
+}
+
+static void a_driver_that_would_look_elsewhere_is_refused_while_there_are_pods(void **state)
+{
+        struct flow *f = *state;
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        id_text pod, c;
+
+        must_run(f, "web", pod);
+        must_start(f, pod, "main", c);
+        flow_stop(f);
+        fake_move_cgroups("/elsewhere");
+        assert_int_equal(flow_start(f, NULL, &err), -1);
+        assert_int_equal(err.code, CRINGLE_E_PRECONDITION);
+        assert_contains(err.text, "pod default/web has its cgroups at /cringle/monitor-");
+        assert_contains(err.text, "now it says /elsewhere/cringle/monitor-");
+
+        fake_move_cgroups("");
+        start(f, NULL);
+        assert_int_equal(container_state(f, c), RUNNING);
+
+        /* After a reboot there is nothing to look for. */
+        flow_stop(f);
+        fake_reboot();
+        fake_move_cgroups("/elsewhere");
+        start(f, "the second boot");
+        remove_all(f);
+        assert_nothing_left(f);
+        fake_move_cgroups("");
+}
+
 static void stopped_pods_are_listed_and_hold_no_name(void **state)
 {
         struct flow *f = *state;
@@ -469,6 +551,9 @@ UNIT_MAIN(
         FLOW_TEST(the_images_user_is_the_same_after_a_restart),
         FLOW_TEST(what_ended_meanwhile_has_its_exit_code),
         FLOW_TEST(a_pod_whose_monitor_died_meanwhile_is_not_ready),
+        FLOW_TEST(pods_keep_their_cgroups_when_the_configuration_has_others),
+        FLOW_TEST(a_reload_moves_no_pod_that_is_there),
+        FLOW_TEST(a_driver_that_would_look_elsewhere_is_refused_while_there_are_pods),
         FLOW_TEST(stopped_pods_are_listed_and_hold_no_name),
         FLOW_TEST(a_reboot_ends_all_and_gives_addresses_and_names_back),
         FLOW_TEST(a_pod_of_an_earlier_boot_does_not_end_those_of_this_one),

@@ -69,6 +69,9 @@ void fake_lose(const char *pod);
 /* What lives in the kernel is gone: pods, containers, cgroups.  With no host running. */
 void fake_reboot(void);
 
+/* The cgroup driver puts all that it makes below @top, as another setting of it would; "": nowhere else.  Borrowed. */
+void fake_move_cgroups(const char *top);
+
 /* From now on containers end by SIGKILL only. */
 void fake_ignore_term(bool ignore);
 

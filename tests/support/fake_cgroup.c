@@ -11,6 +11,13 @@
 #include "tests/support/fake.h"
 #include "tests/support/fake_inside.h"
 
+static const char *top = "";
+
+void fake_move_cgroups(const char *where)
+{
+        top = where;
+}
+
 static int layout(void *self)
 {
         return CRINGLE_CGROUP_V2;
@@ -26,8 +33,8 @@ static int path(void *self, const char *parent, const char *id, struct cringle_c
 {
         struct cringle_cgroup_dirs dirs = { .size = sizeof dirs };
 
-        dirs.oci_path = str_printf(err, "%s/%s", parent, id);
-        dirs.unified = str_printf(err, "/sys/fs/cgroup%s/%s", parent, id);
+        dirs.oci_path = str_printf(err, "%s%s/%s", top, parent, id);
+        dirs.unified = str_printf(err, "/sys/fs/cgroup%s%s/%s", top, parent, id);
         if (!dirs.oci_path || !dirs.unified)
                 abort();
         *ret = dirs;

@@ -193,7 +193,7 @@ static const struct cringle_host host = { .size = sizeof host, .log = host_log }
 static void start(struct fixture *f)
 {
         const char *const migrations[] = { image_schema, NULL };
-        struct images_options options = { .config = &f->config, .pull_program = "/no/such/program" };
+        struct images_options options = { .config = &f->config };
         struct cringle_pair settings[] = { { "root", f->root }, { 0 } };
 
         assert_ok(f->factory->create(&host, settings, &f->self, &scratch), &scratch);
@@ -224,6 +224,7 @@ static int setup(void **state)
         f->root = str_printf(NULL, "%s/overlay", f->dir);
         f->store = str_printf(NULL, "%s/store.db", f->dir);
         f->factory = cringle_builtin_image_overlay()->factories[0];
+        f->config.programs.pull = (char *) "/no/such/program";
         f->config.images.max_parallel = 3;
         start(f);
         assert_ok(images_sweep(f->images, NULL, &scratch), &scratch);
@@ -702,7 +703,7 @@ static void reload(struct fixture *f)
 {
         auto_of(settings) fresh = NULL;
 
-        assert_ok(images_prepare(f->images, &f->config, &fresh, &scratch), &scratch);
+        assert_ok(settings_new(&f->config, &fresh, &scratch), &scratch);
         images_take_over(f->images, steal(&fresh));
 }
 
@@ -882,8 +883,8 @@ static void settings_count_when_they_are_taken_over(void **state)
 
         pull(f, "one");
         f->config.images.pinned = both;
-        assert_ok(images_prepare(f->images, &f->config, &left, &scratch), &scratch);
-        assert_ok(images_prepare(f->images, &f->config, &taken, &scratch), &scratch);
+        assert_ok(settings_new(&f->config, &left, &scratch), &scratch);
+        assert_ok(settings_new(&f->config, &taken, &scratch), &scratch);
         f->config.images.pinned = NULL;
         pull(f, "two");
         before = must_find(f, "one");
