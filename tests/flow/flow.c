@@ -436,6 +436,55 @@ void must_start(struct flow *f, const char *pod, const char *name, id_text ret)
 
 /* --- what is there --- */
 
+static void *run_main(void *data)
+{
+        struct run_thread *t = data;
+
+        t->code = t->pod ? ask_run(t->f, t->pod, t->id) : ask_create(t->f, t->container, t->id);
+        t->err = flow_err;
+        return NULL;
+}
+
+void run_begin(struct run_thread *t)
+{
+        pthread_create(&t->thread, NULL, run_main, t);
+}
+
+void run_end(struct run_thread *t)
+{
+        pthread_join(t->thread, NULL);
+}
+
+void wait_for_call(const char *text)
+{
+        for (int i = 0; i < 5000; i++) {
+                auto_free char *calls = fake_calls();
+
+                if (strstr(calls, text))
+                        return;
+                usleep(1000);
+        }
+        fail_msg("no call '%s'", text);
+}
+
+void id_of_call(const char *call, int nth, id_text ret)
+{
+        auto_free char *calls = fake_calls();
+        char *at = NULL, *last = NULL;
+
+        for (at = strstr(calls, call); at; at = strstr(at + 1, call))
+                last = at;
+        assert_non_null(last);
+        last[strcspn(last, "\n")] = '\0';
+        for (int i = 0; i < nth; i++) {
+                last = strpbrk(last, " /");
+                assert_non_null(last);
+                last++;
+        }
+        snprintf(ret, sizeof(id_text), "%.*s", ID_LEN, last);
+        assert_true(id_valid(ret));
+}
+
 int container_state(struct flow *f, const char *id)
 {
         Cri__ContainerStatusResponse *reply;
@@ -446,6 +495,17 @@ int container_state(struct flow *f, const char *id)
         state = (int) reply->status->state;
         reply_free(reply);
         return state;
+}
+
+int container_exit_code(struct flow *f, const char *id)
+{
+        Cri__ContainerStatusResponse *reply;
+        int code;
+
+        assert_code(0, ask_container_status(f, id, false, &reply));
+        code = reply->status->exit_code;
+        reply_free(reply);
+        return code;
 }
 
 int pod_state(struct flow *f, const char *id)

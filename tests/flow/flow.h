@@ -113,8 +113,29 @@ void must_run(struct flow *f, const char *name, id_text ret);
 void must_create(struct flow *f, const char *pod, const char *name, id_text ret);
 void must_start(struct flow *f, const char *pod, const char *name, id_text ret);       /* create and start */
 
+/* A pod or a container asked for on a thread of its own: the caller fills the first three, one of @pod and @container. */
+struct run_thread {
+        struct flow *f;
+        const struct pod_ask *pod;
+        const struct container_ask *container;
+        int code;
+        id_text id;
+        struct cringle_err err;
+        pthread_t thread;
+};
+
+void run_begin(struct run_thread *t);
+void run_end(struct run_thread *t);     /* then there are code, id and err */
+
+/* Wait until a plugin is asked something that contains @text. */
+void wait_for_call(const char *text);
+
+/* The id of the object that the last call of @call was about; @nth word of its line. */
+void id_of_call(const char *call, int nth, id_text ret);
+
 /* enum Cri__ContainerState, Cri__PodSandboxState; -1: no such thing. */
 int container_state(struct flow *f, const char *id);
+int container_exit_code(struct flow *f, const char *id);
 int pod_state(struct flow *f, const char *id);
 void wait_for_state(struct flow *f, const char *id, int state);
 

@@ -2,31 +2,13 @@
 
 #include "tests/flow/flow.h"
 
-#include <ftw.h>
-#include <sched.h>
-#include <sys/mount.h>
-#include <sys/stat.h>
 #include <unistd.h>
-
-#include "agent/base/file.h"
 
 #define READY CRI__POD_SANDBOX_STATE__SANDBOX_READY
 #define NOTREADY CRI__POD_SANDBOX_STATE__SANDBOX_NOTREADY
 #define CREATED CRI__CONTAINER_STATE__CONTAINER_CREATED
 #define RUNNING CRI__CONTAINER_STATE__CONTAINER_RUNNING
 #define EXITED CRI__CONTAINER_STATE__CONTAINER_EXITED
-
-static void wait_for_call(const char *text)
-{
-        for (int i = 0; i < 5000; i++) {
-                auto_free char *calls = fake_calls();
-
-                if (strstr(calls, text))
-                        return;
-                usleep(1000);
-        }
-        fail_msg("no call '%s'", text);
-}
 
 /* --- life --- */
 
@@ -166,63 +148,6 @@ static void a_hook_adjusts_what_the_container_is_started_with(void **state)
         reply_free(reply);
 }
 
-/* All that needs a privilege, in a mount namespace that ends with the test. */
-static void shm_is_mounted_and_goes_with_the_pod(void **state)
-{
-        struct flow *f = *state;
-        auto_free char *shm = NULL;
-        auto_buf mounts = BUF_INIT;
-        struct pod_ask a;
-        id_text pod;
-
-        if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-                skip();
-        assert_ok(flow_start(f, NULL, &flow_err), &flow_err);
-        pod_ask(&a, "web");
-        a.spaces.ipc = CRI__NAMESPACE_MODE__POD;
-        assert_code(0, ask_run(f, &a, pod));
-        shm = str_printf(NULL, "%s/pods/%s/files/shm", f->config.state, pod);
-        assert_int_equal(umount2(shm, MNT_EXPIRE), -1);
-        assert_true(file_exists(shm));
-        assert_ok(file_read("/proc/thread-self/mounts", 1 << 20, &mounts, &flow_err), &flow_err);
-        assert_contains(mounts.data, shm);
-        assert_code(0, ask_stop_pod(f, pod));
-        buf_clear(&mounts);
-        assert_ok(file_read("/proc/thread-self/mounts", 1 << 20, &mounts, &flow_err), &flow_err);
-        assert_null(strstr(mounts.data, shm));
-        assert_code(0, ask_remove_pod(f, pod));
-        assert_nothing_left(f);
-}
-
-/* What a container may write to, written to as it would. */
-static void files_of_a_pod_are_full_one_day(void **state)
-{
-        static const char *const names[] = { "hosts", "resolv.conf", "hostname" };
-        static char many[1 << 20];
-        struct flow *f = *state;
-        struct pod_ask a;
-        id_text pod;
-
-        if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-                skip();
-        assert_ok(flow_start(f, NULL, &flow_err), &flow_err);
-        pod_ask(&a, "web");
-        a.spaces.ipc = CRI__NAMESPACE_MODE__POD;
-        assert_code(0, ask_run(f, &a, pod));
-        for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-                auto_free char *path = str_printf(NULL, "%s/pods/%s/files/%s", f->config.state, pod, names[i]);
-                auto_fd int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
-                int n = 0;
-
-                assert_true(fd >= 0);
-                while (n < 32 && write(fd, many, sizeof many) == (ssize_t) sizeof many)
-                        n++;
-                assert_in_range(n, i == 0 ? 2 : 0, 4);
-        }
-        assert_code(0, ask_remove_pod(f, pod));
-        assert_nothing_left(f);
-}
-
 /* --- exec --- */
 
 static void exec_keeps_so_much_of_each_stream_and_drops_the_rest(void **state)
@@ -334,23 +259,6 @@ static void a_lost_monitor_ends_containers_and_execs_and_makes_the_pod_not_ready
         flow_settle(f);
         remove_all(f);
         assert_nothing_left(f);
-}
-
-static void a_stop_under_way_notices_that_the_monitor_is_gone(void **state)
-{
-        struct flow *f = *state;
-        id_text pod, c;
-
-        must_run(f, "web", pod);
-        must_start(f, pod, "main", c);
-        fake_hold_events(true);
-        flow_patience = 200 * NSEC_PER_MSEC;
-        assert_code(CRINGLE_E_DEADLINE, ask_stop_pod(f, pod));
-        flow_patience = 30 * NSEC_PER_SEC;
-        fake_lose(pod);
-        fake_hold_events(false);
-        assert_code(0, ask_stop_pod(f, pod));
-        assert_int_equal(container_state(f, c), EXITED);
 }
 
 /* --- asked again, or in the wrong order --- */
@@ -550,36 +458,6 @@ static void ports_are_numbers_of_ports(void **state)
         remove_all(f);
 }
 
-/* Names and addresses end up in lines of files, and must not bring lines, or other words, of their own. */
-static void a_value_is_one_word_of_its_line(void **state)
-{
-        static const char *const wrong[] = { "a\nnameserver 192.0.2.66", "a\rb", "a b", "a\tb", "", "\x7f", "a\n" };
-        struct flow *f = *state;
-
-        for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
-                for (int which = 0; which < 4; which++) {
-                        Cri__DNSConfig dns = CRI__DNSCONFIG__INIT;
-                        char *value = (char *) wrong[i], **list = &value;
-                        struct pod_ask a;
-                        id_text pod;
-
-                        pod_ask(&a, "web");
-                        if (which == 3) {
-                                if (!*value)
-                                        continue;       /* none */
-                                a.config.hostname = value;
-                        } else {
-                                a.config.dns_config = &dns;
-                                dns.servers = dns.searches = dns.options = list;
-                                dns.n_servers = which == 0;
-                                dns.n_searches = which == 1;
-                                dns.n_options = which == 2;
-                        }
-                        assert_code(CRINGLE_E_INVALID, ask_run(f, &a, pod));
-                        assert_nothing_left(f);
-                }
-}
-
 /* What the kubelet limits is theirs, and not the monitor's, which has to outlive it. */
 static void containers_are_below_the_parent_that_was_asked_for_and_the_monitor_is_not(void **state)
 {
@@ -636,72 +514,6 @@ static void an_image_is_told_by_the_digest_of_its_name(void **state)
         }
 }
 
-/* The kubelet puts the two together, and so do we: what comes of it has to lie below the first. */
-static void a_log_lies_in_its_directory(void **state)
-{
-        static const char *const paths[] = { "../main.log", "a/../../main.log", "./main.log", "a//main.log", ".." };
-        struct flow *f = *state;
-        auto_free char *logs = str_printf(NULL, "%s/logs", f->dir);
-        struct container_ask c;
-        struct pod_ask a;
-        id_text pod, id;
-
-        pod_ask(&a, "web");
-        a.config.log_directory = logs;
-        assert_code(0, ask_run(f, &a, pod));
-        container_ask(&c, pod, "main");
-        c.request.sandbox_config = &a.config;
-        for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
-                c.config.log_path = (char *) paths[i];
-                assert_code(CRINGLE_E_INVALID, ask_create(f, &c, id));
-        }
-        c.config.log_path = (char *) "main/0.log";
-        assert_code(0, ask_create(f, &c, id));
-        assert_consistent(f);
-}
-
-static void a_log_directory_is_where_it_says(void **state)
-{
-        static const char *const ends[] = { "/logs/../canary", "/./logs", "/logs/..", "//logs", "/logs/" };
-        struct flow *f = *state;
-        struct pod_ask a;
-        id_text pod;
-
-        for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
-                auto_free char *path = str_printf(NULL, "%s%s", f->dir, ends[i]);
-
-                pod_ask(&a, "web");
-                a.config.log_directory = path;
-                assert_code(CRINGLE_E_INVALID, ask_run(f, &a, pod));
-                assert_nothing_left(f);
-        }
-        pod_ask(&a, "web");
-        a.config.log_directory = (char *) "logs";
-        assert_code(CRINGLE_E_INVALID, ask_run(f, &a, pod));
-}
-
-/* Set-user-id programs of images and keys of pods lie below: whoever is not root must not come that far. */
-static int is_private(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-        if (type == FTW_D && st->st_mode & 077)
-                print_error("%s has mode %04o\n", path, st->st_mode & 07777);
-        return type == FTW_D && st->st_mode & 077;
-}
-
-static void nobody_else_gets_into_our_directories(void **state)
-{
-        struct flow *f = *state;
-        mode_t mask = umask(0);
-        id_text pod, id;
-
-        must_run(f, "web", pod);
-        must_start(f, pod, "main", id);
-        umask(mask);
-        assert_int_equal(nftw(f->config.root, is_private, 16, FTW_PHYS), 0);
-        assert_int_equal(nftw(f->config.state, is_private, 16, FTW_PHYS), 0);
-        assert_consistent(f);
-}
-
 static void an_image_asked_for_by_its_id_is_told_as_the_user_wrote_it(void **state)
 {
         struct flow *f = *state;
@@ -721,201 +533,7 @@ static void an_image_asked_for_by_its_id_is_told_as_the_user_wrote_it(void **sta
         assert_consistent(f);
 }
 
-static void a_log_is_reopened_while_the_container_runs(void **state)
-{
-        struct flow *f = *state;
-        id_text pod, c;
-
-        must_run(f, "web", pod);
-        must_create(f, pod, "main", c);
-        assert_code(CRINGLE_E_PRECONDITION, ask_reopen_log(f, c));
-        assert_code(0, ask_start(f, c));
-        assert_code(0, ask_reopen_log(f, c));
-        fake_fail("executor.reopen_log", 1);
-        assert_code(CRINGLE_E_INTERNAL, ask_reopen_log(f, c));
-}
-
-/* --- stops and their grace --- */
-
-struct stop_thread {
-        struct flow *f;
-        const char *id;
-        int64_t grace;
-        int64_t took;
-        int code;
-        pthread_t thread;
-};
-
-static void *stop_main(void *data)
-{
-        struct stop_thread *t = data;
-        int64_t began = clock_monotonic();
-
-        t->code = ask_stop(t->f, t->id, t->grace);
-        t->took = clock_monotonic() - began;
-        return NULL;
-}
-
-static void stop_begin(struct stop_thread *t, struct flow *f, const char *id, int64_t grace)
-{
-        *t = (struct stop_thread) { .f = f, .id = id, .grace = grace };
-        pthread_create(&t->thread, NULL, stop_main, t);
-}
-
-static void stop_end(struct stop_thread *t)
-{
-        pthread_join(t->thread, NULL);
-        assert_int_equal(t->code, 0);
-}
-
-static int exit_code(struct flow *f, const char *id)
-{
-        Cri__ContainerStatusResponse *reply;
-        int code;
-
-        assert_code(0, ask_container_status(f, id, false, &reply));
-        code = reply->status->exit_code;
-        reply_free(reply);
-        return code;
-}
-
-static void a_container_has_its_grace_period(void **state)
-{
-        struct flow *f = *state;
-        struct stop_thread t;
-        id_text pod, c;
-
-        must_run(f, "web", pod);
-        must_start(f, pod, "main", c);
-        fake_ignore_term(true);
-        stop_begin(&t, f, c, 1);
-        stop_end(&t);
-        assert_true(t.took >= NSEC_PER_SEC - 50 * NSEC_PER_MSEC);
-        assert_int_equal(exit_code(f, c), 137);
-}
-
-static void no_grace_kills_at_once(void **state)
-{
-        struct flow *f = *state;
-        auto_free char *calls = NULL;
-        id_text pod, c;
-
-        must_run(f, "web", pod);
-        must_start(f, pod, "main", c);
-        assert_code(0, ask_stop(f, c, 0));
-        assert_int_equal(exit_code(f, c), 137);
-        calls = fake_calls();
-        assert_null(strstr(calls, "executor.ask"));
-}
-
-static void a_second_stop_may_shorten_the_grace_but_not_lengthen_it(void **state)
-{
-        struct flow *f = *state;
-        struct stop_thread first, second, third;
-        id_text pod, c;
-
-        must_run(f, "web", pod);
-        must_start(f, pod, "main", c);
-        fake_ignore_term(true);
-        stop_begin(&first, f, c, 600);
-        wait_for_call("executor.ask");
-        stop_begin(&second, f, c, 1);
-        stop_begin(&third, f, c, 300);
-        stop_end(&third);
-        stop_end(&second);
-        stop_end(&first);
-        assert_true(second.took < 200 * NSEC_PER_SEC);
-        assert_true(second.took >= NSEC_PER_SEC - 50 * NSEC_PER_MSEC);
-        assert_int_equal(exit_code(f, c), 137);
-}
-
-static void removing_ends_a_grace_period(void **state)
-{
-        struct flow *f = *state;
-        struct stop_thread t;
-        id_text pod, c;
-
-        must_run(f, "web", pod);
-        must_start(f, pod, "main", c);
-        fake_ignore_term(true);
-        stop_begin(&t, f, c, 600);
-        wait_for_call("executor.ask");
-        assert_code(0, ask_remove(f, c));
-        stop_end(&t);
-        assert_consistent(f);
-}
-
-static void stopping_the_pod_ends_a_grace_period(void **state)
-{
-        struct flow *f = *state;
-        struct stop_thread t;
-        id_text pod, c;
-
-        must_run(f, "web", pod);
-        must_start(f, pod, "main", c);
-        fake_ignore_term(true);
-        stop_begin(&t, f, c, 600);
-        wait_for_call("executor.ask");
-        assert_code(0, ask_stop_pod(f, pod));
-        stop_end(&t);
-        assert_int_equal(exit_code(f, c), 137);
-}
-
-/* The end is told late: a more urgent request must not take the container for one that SIGKILL cannot end. */
-static void what_was_killed_is_waited_for(void **state)
-{
-        struct flow *f = *state;
-        struct stop_thread first, second;
-        id_text pod, c;
-
-        must_run(f, "web", pod);
-        must_start(f, pod, "main", c);
-        fake_hold_events(true);
-        stop_begin(&first, f, c, 0);
-        wait_for_call("executor.kill");
-        stop_begin(&second, f, c, 0);
-        flow_patience = 100 * NSEC_PER_MSEC;
-        assert_code(CRINGLE_E_DEADLINE, ask_remove(f, c));
-        flow_patience = 30 * NSEC_PER_SEC;
-        fake_hold_events(false);
-        stop_end(&first);
-        stop_end(&second);
-        assert_code(0, ask_remove(f, c));
-        assert_consistent(f);
-}
-
-static void a_created_container_stops_too(void **state)
-{
-        struct flow *f = *state;
-        id_text pod, c;
-
-        must_run(f, "web", pod);
-        must_create(f, pod, "main", c);
-        assert_code(0, ask_stop(f, c, 30));
-        assert_int_equal(container_state(f, c), EXITED);
-        assert_code(CRINGLE_E_PRECONDITION, ask_start(f, c));
-}
-
 /* --- joins, deadlines, cancelling --- */
-
-struct run_thread {
-        struct flow *f;
-        const struct pod_ask *pod;
-        const struct container_ask *container;
-        int code;
-        id_text id;
-        struct cringle_err err;
-        pthread_t thread;
-};
-
-static void *run_main(void *data)
-{
-        struct run_thread *t = data;
-
-        t->code = t->pod ? ask_run(t->f, t->pod, t->id) : ask_create(t->f, t->container, t->id);
-        t->err = flow_err;
-        return NULL;
-}
 
 static void many_that_ask_for_one_thing_get_one_thing(void **state)
 {
@@ -929,13 +547,13 @@ static void many_that_ask_for_one_thing_get_one_thing(void **state)
                 fake_hang(round == 0 ? "network.attach" : "executor.create");
                 for (int i = 0; i < 8; i++) {
                         t[i] = (struct run_thread) { .f = f, .pod = round ? NULL : &a, .container = round ? &c : NULL };
-                        pthread_create(&t[i].thread, NULL, run_main, &t[i]);
+                        run_begin(&t[i]);
                 }
                 assert_true(fake_hangs());
                 usleep(20000);
                 fake_hang(NULL);
                 for (int i = 0; i < 8; i++) {
-                        pthread_join(t[i].thread, NULL);
+                        run_end(&t[i]);
                         assert_int_equal(t[i].code, 0);
                         assert_string_equal(t[i].id, t[0].id);
                 }
@@ -1025,7 +643,7 @@ static void one_who_waits_no_longer_is_told_the_step_and_the_next_gets_the_id(vo
 
         pod_ask(&a, "web");
         fake_hang("network.attach");
-        pthread_create(&runs.thread, NULL, run_main, &runs);
+        run_begin(&runs);
         assert_true(fake_hangs());
         flow_patience = 400 * NSEC_PER_MSEC;
         for (int i = 0; i < 2; i++) {
@@ -1037,12 +655,12 @@ static void one_who_waits_no_longer_is_told_the_step_and_the_next_gets_the_id(vo
         flow_patience = 30 * NSEC_PER_SEC;
         fake_hang(NULL);
         assert_code(0, ask_run(f, &a, pod));
-        pthread_join(runs.thread, NULL);
+        run_end(&runs);
         assert_string_equal(runs.id, pod);
 
         container_ask(&c, pod, "main");
         fake_hang("executor.create");
-        pthread_create(&creates.thread, NULL, run_main, &creates);
+        run_begin(&creates);
         assert_true(fake_hangs());
         flow_patience = 400 * NSEC_PER_MSEC;
         assert_code(CRINGLE_E_DEADLINE, ask_create(f, &c, id));
@@ -1050,7 +668,7 @@ static void one_who_waits_no_longer_is_told_the_step_and_the_next_gets_the_id(vo
         flow_patience = 30 * NSEC_PER_SEC;
         fake_hang(NULL);
         assert_code(0, ask_create(f, &c, id));
-        pthread_join(creates.thread, NULL);
+        run_end(&creates);
         assert_string_equal(creates.id, id);
         assert_int_equal(fake_alive("container"), 1);
         assert_consistent(f);
@@ -1084,66 +702,6 @@ static void the_same_again_is_the_same_and_another_under_its_name_is_refused(voi
         c.metadata.attempt = 1;
         assert_code(0, ask_create(f, &c, again));
         assert_consistent(f);
-}
-
-static void stopping_a_pod_cancels_what_hangs_in_it(void **state)
-{
-        static const char *const calls[] = { "hook.container-create", "cgroup.create", "executor.create",
-                                             "hook.container-created" };
-        struct flow *f = *state;
-
-        for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
-                struct run_thread t = { .f = f };
-                struct container_ask c;
-                id_text pod;
-
-                must_run(f, "web", pod);
-                container_ask(&c, pod, "main");
-                t.container = &c;
-                fake_hang(calls[i]);
-                pthread_create(&t.thread, NULL, run_main, &t);
-                assert_true(fake_hangs());
-                assert_code(0, ask_stop_pod(f, pod));
-                pthread_join(t.thread, NULL);
-                fake_hang(NULL);
-                assert_int_equal(t.code, CRINGLE_E_CANCELLED);
-                assert_int_equal(fake_alive(NULL), 0);
-                assert_int_equal(rows(f, "containers"), 0);
-                assert_code(0, ask_remove_pod(f, pod));
-        }
-        assert_nothing_left(f);
-}
-
-static void *start_main(void *data)
-{
-        struct stop_thread *t = data;
-
-        t->code = ask_start(t->f, t->id);
-        return NULL;
-}
-
-static void stopping_a_container_cancels_its_start(void **state)
-{
-        static const char *const calls[] = { "hook.container-start", "executor.start", "hook.container-started" };
-        struct flow *f = *state;
-        id_text pod, c;
-
-        must_run(f, "web", pod);
-        for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
-                struct stop_thread t = { .f = f, .id = c };
-
-                must_create(f, pod, calls[i], c);
-                fake_hang(calls[i]);
-                pthread_create(&t.thread, NULL, start_main, &t);
-                assert_true(fake_hangs());
-                assert_code(0, ask_stop(f, c, 600));
-                pthread_join(t.thread, NULL);
-                fake_hang(NULL);
-                assert_int_equal(t.code, CRINGLE_E_CANCELLED);
-                assert_int_equal(container_state(f, c), EXITED);
-        }
-        remove_all(f);
-        assert_nothing_left(f);
 }
 
 /* --- lists and status --- */
@@ -1280,50 +838,6 @@ static void an_id_cut_too_short_names_nobody(void **state)
         assert_int_equal(count_containers(f, NULL), 17);
 }
 
-/* The id of the object that the last call of @call was about; @nth word of its line. */
-static void id_of_call(const char *call, int nth, id_text ret)
-{
-        auto_free char *calls = fake_calls();
-        char *at = NULL, *last = NULL;
-
-        for (at = strstr(calls, call); at; at = strstr(at + 1, call))
-                last = at;
-        assert_non_null(last);
-        last[strcspn(last, "\n")] = '\0';
-        for (int i = 0; i < nth; i++) {
-                last = strpbrk(last, " /");
-                assert_non_null(last);
-                last++;
-        }
-        snprintf(ret, sizeof(id_text), "%.*s", ID_LEN, last);
-        assert_true(id_valid(ret));
-}
-
-static void a_pod_that_is_being_made_can_be_stopped_and_leaves_nothing(void **state)
-{
-        struct flow *f = *state;
-        struct pod_ask a;
-        id_text pod;
-
-        pod_ask(&a, "web");
-        for (int round = 0; round < 2; round++) {
-                struct run_thread t = { .f = f, .pod = &a };
-
-                fake_hang("network.attach");
-                pthread_create(&t.thread, NULL, run_main, &t);
-                assert_true(fake_hangs());
-                id_of_call("network.attach", 1, pod);
-                assert_int_equal(pod_state(f, pod), -1);
-                assert_code(0, round ? ask_remove_pod(f, pod) : ask_stop_pod(f, pod));
-                pthread_join(t.thread, NULL);
-                assert_int_equal(t.code, CRINGLE_E_CANCELLED);
-                fake_hang(NULL);
-                assert_int_equal(pod_state(f, pod), -1);
-                assert_nothing_left(f);
-        }
-        must_run(f, "web", pod);
-}
-
 static void a_process_that_dies_while_its_container_is_made_makes_none(void **state)
 {
         struct flow *f = *state;
@@ -1335,14 +849,14 @@ static void a_process_that_dies_while_its_container_is_made_makes_none(void **st
         must_start(f, pod, "other", other);
         container_ask(&c, pod, "main");
         fake_hang("hook.container-created");
-        pthread_create(&t.thread, NULL, run_main, &t);
+        run_begin(&t);
         assert_true(fake_hangs());
         id_of_call("hook.container-created", 2, id);
         fake_exit(pod, id, 9);
         fake_exit(pod, other, 0);               /* events come in order: when this is heard, so is the other */
         wait_for_state(f, other, EXITED);
         fake_hang(NULL);
-        pthread_join(t.thread, NULL);
+        run_end(&t);
         assert_int_equal(t.code, CRINGLE_E_ABORTED);
         assert_contains(t.err.text, "exit code 9");
         assert_int_equal(container_state(f, id), -1);
@@ -1413,11 +927,11 @@ static void nobody_sees_a_pod_before_it_is_ready(void **state)
         pod_ask(&a, "web");
         t.pod = &a;
         fake_hang("hook.pod-run");
-        pthread_create(&t.thread, NULL, run_main, &t);
+        run_begin(&t);
         assert_true(fake_hangs());
         assert_int_equal(count_pods(f, NULL), 0);
         fake_hang(NULL);
-        pthread_join(t.thread, NULL);
+        run_end(&t);
         assert_int_equal(count_pods(f, NULL), 1);
 }
 
@@ -1433,7 +947,6 @@ UNIT_MAIN(
         FLOW_TEST(exec_past_its_time_is_deadline_exceeded),
         FLOW_TEST(exec_needs_a_running_container_and_a_command),
         FLOW_TEST(a_lost_monitor_ends_containers_and_execs_and_makes_the_pod_not_ready),
-        FLOW_TEST(a_stop_under_way_notices_that_the_monitor_is_gone),
         FLOW_TEST(what_is_not_there_stops_and_goes_with_success),
         FLOW_TEST(stopping_and_removing_twice_is_once),
         FLOW_TEST(removing_a_pod_takes_all_that_runs_in_it),
@@ -1444,32 +957,15 @@ UNIT_MAIN(
         FLOW_TEST(requests_that_make_no_sense_are_refused),
         FLOW_TEST(ports_are_numbers_of_ports),
         FLOW_TEST(an_image_is_told_by_the_digest_of_its_name),
-        FLOW_TEST(a_log_lies_in_its_directory),
-        FLOW_TEST(a_log_directory_is_where_it_says),
-        FLOW_TEST(a_value_is_one_word_of_its_line),
         FLOW_TEST(containers_are_below_the_parent_that_was_asked_for_and_the_monitor_is_not),
-        FLOW_TEST(nobody_else_gets_into_our_directories),
         FLOW_TEST(an_image_asked_for_by_its_id_is_told_as_the_user_wrote_it),
-        FLOW_TEST(a_log_is_reopened_while_the_container_runs),
-        FLOW_TEST(a_container_has_its_grace_period),
-        FLOW_TEST(no_grace_kills_at_once),
-        FLOW_TEST(a_second_stop_may_shorten_the_grace_but_not_lengthen_it),
-        FLOW_TEST(removing_ends_a_grace_period),
-        FLOW_TEST(stopping_the_pod_ends_a_grace_period),
-        FLOW_TEST(what_was_killed_is_waited_for),
-        FLOW_TEST(a_created_container_stops_too),
         FLOW_TEST(many_that_ask_for_one_thing_get_one_thing),
         FLOW_TEST(no_variable_of_one_reaches_another),
         FLOW_TEST(one_who_waits_no_longer_is_told_the_step_and_the_next_gets_the_id),
         FLOW_TEST(the_same_again_is_the_same_and_another_under_its_name_is_refused),
-        FLOW_TEST(stopping_a_pod_cancels_what_hangs_in_it),
-        FLOW_TEST(stopping_a_container_cancels_its_start),
         FLOW_TEST(lists_show_what_fits_all_of_the_filter),
         FLOW_TEST(an_id_may_be_cut_short),
         FLOW_TEST(an_id_cut_too_short_names_nobody),
-        FLOW_TEST(a_pod_that_is_being_made_can_be_stopped_and_leaves_nothing),
         FLOW_TEST(a_process_that_dies_while_its_container_is_made_makes_none),
         FLOW_TEST(labels_and_annotations_come_back_byte_for_byte),
-        FLOW_TEST(nobody_sees_a_pod_before_it_is_ready),
-        cmocka_unit_test_setup_teardown(shm_is_mounted_and_goes_with_the_pod, flow_setup_stopped, flow_teardown),
-        cmocka_unit_test_setup_teardown(files_of_a_pod_are_full_one_day, flow_setup_stopped, flow_teardown))
+        FLOW_TEST(nobody_sees_a_pod_before_it_is_ready))

@@ -34,17 +34,6 @@ static void restart(struct flow *f, const char *boot_id)
         start(f, boot_id);
 }
 
-static int exit_code(struct flow *f, const char *id)
-{
-        Cri__ContainerStatusResponse *reply;
-        int code;
-
-        assert_code(0, ask_container_status(f, id, false, &reply));
-        code = reply->status->exit_code;
-        reply_free(reply);
-        return code;
-}
-
 /* --- at rest --- */
 
 static void what_runs_is_adopted(void **state)
@@ -83,7 +72,7 @@ static void what_runs_is_adopted(void **state)
         fake_exit(pod, created, 4);
         wait_for_state(f, created, EXITED);
         assert_code(0, ask_stop(f, c, 30));
-        assert_int_equal(exit_code(f, c), 143);
+        assert_int_equal(container_exit_code(f, c), 143);
         remove_all(f);
         assert_nothing_left(f);
 }
@@ -117,9 +106,9 @@ static void what_ended_meanwhile_has_its_exit_code(void **state)
         fake_exit(pod, c, 9);
         start(f, NULL);
         assert_int_equal(container_state(f, c), EXITED);
-        assert_int_equal(exit_code(f, c), 9);
+        assert_int_equal(container_exit_code(f, c), 9);
         restart(f, NULL);
-        assert_int_equal(exit_code(f, c), 9);
+        assert_int_equal(container_exit_code(f, c), 9);
         assert_int_equal(pod_state(f, pod), READY);
         remove_all(f);
         assert_nothing_left(f);
