@@ -236,14 +236,16 @@ int cni_cache_get(const char *cache_dir, const char *network, const char *contai
         return path ? cni_attachment_read(path, ret, err) : -1;
 }
 
-int cni_cache_drop(const char *cache_dir, const char *network, const char *container, const char *ifname,
+int cni_cache_drop(const char *cache_dir, const char *network, const char *container, const char *ifname, bool durable,
                    struct cringle_err *err)
 {
         auto_free char *path = cache_path(cache_dir, network, container, ifname, err);
 
         if (!path)
                 return -1;
-        return unlink(path) < 0 && errno != ENOENT ? err_sys(err, "remove %s", path) : 0;
+        if (unlink(path) < 0)
+                return errno == ENOENT ? 0 : err_sys(err, "remove %s", path);
+        return durable ? file_sync_parent(path, err) : 0;
 }
 
 /* For each file whose name ends in @suffix. */

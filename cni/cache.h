@@ -53,8 +53,8 @@ int cni_cache_get(const char *cache_dir, const char *network, const char *contai
 int cni_cache_find(const char *cache_dir, const char *container, const char *ifname, struct cni_attachment **ret,
                    struct cringle_err *err);
 
-/* Gone already: success. */
-int cni_cache_drop(const char *cache_dir, const char *network, const char *container, const char *ifname,
+/* Gone already: success.  @durable: what was done in its file system is synced before this returns. */
+int cni_cache_drop(const char *cache_dir, const char *network, const char *container, const char *ifname, bool durable,
                    struct cringle_err *err);
 
 /* @a may be stolen. */

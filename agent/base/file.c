@@ -99,7 +99,7 @@ int file_poke(const char *path, const char *text, struct cringle_err *err)
         return 0;
 }
 
-static int sync_parent(const char *path, struct cringle_err *err)
+int file_sync_parent(const char *path, struct cringle_err *err)
 {
         const char *slash = strrchr(path, '/');
         auto_free char *dir = slash && slash != path ? strndup(path, (size_t) (slash - path)) : strdup(slash ? "/" : ".");
@@ -130,7 +130,7 @@ int file_replace(const char *path, const void *data, size_t n, mode_t mode, bool
                 err_sys(err, "finish");
                 goto drop;
         }
-        return durable ? sync_parent(path, err) : 0;
+        return durable ? file_sync_parent(path, err) : 0;
 
 drop:
         unlink(fresh);

@@ -31,6 +31,9 @@ int file_poke(const char *path, const char *text, struct cringle_err *err);
  */
 int file_replace(const char *path, const void *data, size_t n, mode_t mode, bool durable, struct cringle_err *err);
 
+/* Sync the directory that @path is, or was, in: names that came and went there stay so, as all that the file system did before. */
+int file_sync_parent(const char *path, struct cringle_err *err);
+
 /* mkdir -p; existing directories keep their mode. */
 int file_make_dirs(const char *path, mode_t mode, struct cringle_err *err);
 

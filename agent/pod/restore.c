@@ -8,6 +8,7 @@
  * start last, since they change what is walked through here.
  */
 
+#include <dirent.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #include "agent/base/call.h"
 #include "agent/base/clock.h"
 #include "agent/base/err.h"
+#include "agent/base/file.h"
 #include "agent/base/log.h"
 #include "agent/base/str.h"
 #include "agent/pod/model.h"
@@ -300,7 +302,33 @@ static int each_pod(struct pods *pods, void (*fn)(struct pod *pod), struct cring
         return 0;
 }
 
-/* What belongs to no container that we know: the rest of a power cut, or of a lost store. */
+/*
+ * Directories of pods that are not there.  The row comes first and goes last, but to the disk they go in another order:
+ * only what is answered is synced.
+ */
+static int sweep_directories(struct pods *pods, struct cringle_err *err)
+{
+        auto_free char *home = str_printf(err, "%s/pods", pods->root);
+        auto_strv ids = NULL;
+        DIR *dir = home ? opendir(home) : NULL;
+        int r = 0;
+
+        if (!dir)
+                return home ? err_sys(err, "open %s", home) : -1;
+        for (struct dirent *e; r == 0 && (e = readdir(dir));)
+                if (id_valid(e->d_name) && !map_get(&pods->by_id, e->d_name))
+                        r = strv_add(&ids, e->d_name, err);
+        closedir(dir);
+
+        for (size_t i = 0; r == 0 && ids && ids[i]; i++) {
+                auto_free char *path = str_printf(err, "%s/%s", home, ids[i]);
+
+                r = path ? file_remove_tree(path, err) : -1;
+        }
+        return r;
+}
+
+/* What belongs to no pod or container that we know: the rest of a power cut, or of a lost store. */
 static int sweep(struct pods *pods, struct cringle_err *err)
 {
         struct cringle_call call = call_within(NULL, ADOPT_LIMIT);
@@ -319,6 +347,8 @@ static int sweep(struct pods *pods, struct cringle_err *err)
 
         if (images_sweep(pods->images, (const char *const *) containers, &why) < 0)
                 log_warning("sweep images: %s", why.text);
+        if (sweep_directories(pods, &why) < 0)
+                log_warning("sweep directories: %s", why.text);
         if (pods->network.ops->gc &&
             pods->network.ops->gc(pods->network.self, &call, (const char *const *) attached, &why) < 0)
                 log_warning("give addresses back: %s", why.text);

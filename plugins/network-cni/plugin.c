@@ -8,7 +8,8 @@
  * What always holds: whatever a plugin may have done for a pod is on record, with all
  * that DEL needs, the network's configuration included.  So an attachment can be
  * undone after any crash, after a reboot, and after the network was changed or
- * taken away; a record goes when DEL has succeeded, not before.
+ * taken away; a record goes when DEL has succeeded, not before.  What a power cut did to the
+ * IPAM plugin's own files DEL cannot undo: see cni/lease.h.
  *
  * The directory is read anew for each attachment and each status, some tens of
  * microseconds against the milliseconds of any plugin: so there is no way for it to be
@@ -24,6 +25,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statfs.h>
 #include <unistd.h>
 
@@ -34,6 +36,7 @@
 #include "agent/base/str.h"
 #include "cni/cache.h"
 #include "cni/conf.h"
+#include "cni/lease.h"
 #include "cni/list.h"
 #include "cni/result.h"
 #include "plugins/api/network.h"
@@ -57,6 +60,7 @@ struct driver {
         struct map mine;                /* pods attached, or being attached, by this process */
         char *settled_config;           /* a configuration that offers several versions, and which one it was */
         int settled_version;
+        char *swept_config;             /* the last configuration whose lost leases were looked for */
         char *status_config;            /* the last status: of which configuration, when, and what it was */
         int64_t status_time;
         struct cringle_err status;
@@ -76,6 +80,7 @@ static void driver_destroy(void *self)
         free(d->cache_dir);
         free(d->records);
         free(d->settled_config);
+        free(d->swept_config);
         free(d->status_config);
         free(d);
 }
@@ -265,6 +270,37 @@ static int settle(struct driver *d, struct cni_network *net, const struct cringl
         return 0;
 }
 
+/*
+ * Once for each configuration, when it is seen first: that may be long after our start.  Where host-local is busy, again the
+ * next time.
+ */
+static void free_lost_leases(struct driver *d, const struct cni_network *net)
+{
+        struct cringle_err why = CRINGLE_ERR_INIT;
+        auto_strv freed = NULL;
+        bool done;
+        int r;
+
+        pthread_mutex_lock(&d->lock);
+        done = str_equal(d->swept_config, net->config);
+        pthread_mutex_unlock(&d->lock);
+        if (done)
+                return;
+
+        r = cni_lease_sweep(net, &freed, &why);
+        for (size_t i = 0; freed && freed[i]; i++)
+                say(d, CRINGLE_WARNING, "network %s: the lease of %s names nobody, as after a power cut: freed", net->name,
+                    freed[i]);
+        if (r < 0)
+                say(d, CRINGLE_WARNING, "network %s: free lost leases: %s", net->name, why.text);
+        if (r == CNI_LEASES_BUSY)
+                return;
+        pthread_mutex_lock(&d->lock);
+        free(d->swept_config);
+        d->swept_config = strdup(net->config);  /* without memory: looked for again */
+        pthread_mutex_unlock(&d->lock);
+}
+
 /* The network as it is configured now, ready for use. */
 static int load_network(struct driver *d, const struct cringle_call *call, struct cni_network **ret,
                         struct cringle_err *err)
@@ -276,6 +312,7 @@ static int load_network(struct driver *d, const struct cringle_call *call, struc
                 return -1;
         if ((net->offered & (net->offered - 1)) != 0 && settle(d, net, call, err) < 0)
                 return -1;
+        free_lost_leases(d, net);
         *ret = steal(&net);
         return 0;
 }
@@ -290,6 +327,18 @@ static bool is_namespace(const char *path)
 
 /* --- undoing --- */
 
+/*
+ * Whether the cache, and beside it what host-local keeps where it is not told otherwise, lie on another file system than our
+ * records.  One file system loses the later of two changes first, two have no order: the record must not go for good
+ * while the lease may come back.
+ */
+static bool lies_apart(const struct driver *d)
+{
+        struct stat records, cache;
+
+        return stat(d->records, &records) == 0 && stat(d->cache_dir, &cache) == 0 && records.st_dev != cache.st_dev;
+}
+
 /* DEL, then forget.  With the pod's turn. */
 static int undo(struct driver *d, const struct cni_network *net, const struct cni_attachment *a,
                 const struct cringle_call *call, struct cringle_err *err)
@@ -298,7 +347,7 @@ static int undo(struct driver *d, const struct cni_network *net, const struct cn
         auto_free char *path = record_path(d, a->container, err);
 
         if (!path || cni_del((const char *const *) d->bin_dirs, net, a, &within, err) < 0 ||
-            cni_cache_drop(d->cache_dir, a->network, a->container, a->ifname, err) < 0)
+            cni_cache_drop(d->cache_dir, a->network, a->container, a->ifname, lies_apart(d), err) < 0)
                 return -1;
         return unlink(path) < 0 && errno != ENOENT ? err_sys(err, "remove %s", path) : 0;
 }

@@ -498,7 +498,31 @@ static void a_grace_period_is_not_cut_short_by_a_restart(void **state)
         assert_nothing_left(f);
 }
 
-/* --- a store that has been damaged --- */
+/* --- a store that has been damaged, or is older than what is beside it --- */
+
+static void what_a_pod_without_a_row_left_is_removed(void **state)
+{
+        struct flow *f = *state;
+        auto_free char *lost_dir = NULL, *kept_file = NULL;
+        id_text lost, kept, c;
+
+        must_run(f, "lost", lost);
+        must_start(f, lost, "main", c);
+        lost_dir = str_printf(NULL, "%s/pods/%s", f->config.root, lost);
+        must_run(f, "kept", kept);
+        must_start(f, kept, "main", c);
+        kept_file = str_printf(NULL, "%s/pods/%s/%s/config.json", f->config.root, kept, c);
+        flow_settle(f);
+        assert_true(file_exists(lost_dir));
+        assert_ok(db_write(f->db, DB_FAST, &flow_err, "DELETE FROM containers WHERE pod = ?", "s", lost), &flow_err);
+        assert_ok(db_write(f->db, DB_FAST, &flow_err, "DELETE FROM pods WHERE id = ?", "s", lost), &flow_err);
+        restart(f, "another boot");
+        assert_false(file_exists(lost_dir));
+        assert_true(file_exists(kept_file));
+        flow_settle(f);
+        assert_int_equal(fake_alive("rootfs"), 1);
+        assert_int_equal(fake_alive("attachment"), 0);
+}
 
 static void a_record_that_cannot_be_read_costs_nobody_else(void **state)
 {
@@ -553,5 +577,6 @@ UNIT_MAIN(
         STOPPED_TEST(an_agent_may_die_before_and_after_every_step),
 #endif
         STOPPED_TEST(a_grace_period_is_not_cut_short_by_a_restart),
+        FLOW_TEST(what_a_pod_without_a_row_left_is_removed),
         FLOW_TEST(a_record_that_cannot_be_read_costs_nobody_else),
         FLOW_TEST(a_container_without_a_pod_is_dropped))

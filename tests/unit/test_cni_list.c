@@ -342,8 +342,8 @@ static void the_cache_has_libcnis_form_and_comes_back(void **state)
         fixture_write(&fix, "cache/results/net-pod-eth0", "{\"kind\":\"cniCacheV1\",\"containerId\":\"../x\"}");
         back = cni_attachment_free(back);
         assert_int_equal(cni_cache_get(cache, "net", "pod", "eth0", &back, &err), -1);
-        assert_ok(cni_cache_drop(cache, "net", "pod", "eth0", unit_err()), unit_err());
-        assert_ok(cni_cache_drop(cache, "net", "pod", "eth0", unit_err()), unit_err());
+        assert_ok(cni_cache_drop(cache, "net", "pod", "eth0", true, unit_err()), unit_err());
+        assert_ok(cni_cache_drop(cache, "net", "pod", "eth0", false, unit_err()), unit_err());
         assert_int_equal(cni_cache_get(cache, "net", "pod", "eth0", &back, unit_err()), 0);
 }
 

@@ -1,6 +1,8 @@
 /* An attachment is on record before it is made, and undone whatever has happened since. */
 
+#include <fcntl.h>
 #include <pthread.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <time.h>
 
@@ -360,6 +362,103 @@ static void status_asks_the_plugins_once_per_configuration(void **state)
         assert_string_equal(fixture_read(&fix, "log"), "STATUS first\nSTATUS second\nSTATUS second\n");
 }
 
+/* --- leases of host-local --- */
+
+#define LEASE(name) "leases/net/" name
+
+/* What stands before and behind the ipam that says where leases are. */
+#define OWN "\"ipam\":{\"type\":\"host-local\",", ""
+#define DELEGATED "\"delegate\":{\"type\":\"second\",\"ipam\":{", "}"
+#define ANOTHER "\"ipam\":{\"type\":\"another\",", ",\"delegate\":{\"ipam\":{}}"
+
+static void write_network(const char *before, const char *behind)
+{
+        auto_free char *dir = fixture_path(&fix, "leases");
+        auto_free char *text = str_printf(NULL,
+                "{\"name\":\"net\",\"cniVersion\":\"1.0.0\",\"plugins\":[{\"type\":\"first\",%s\"dataDir\":\"%s\"}%s},"
+                "{\"type\":\"second\"}]}", before, dir, behind);
+
+        assert_non_null(text);
+        fixture_write(&fix, "conf/10-net.conflist", text);
+}
+
+static void write_leases(void)
+{
+        auto_free char *dir = fixture_path(&fix, "leases/net"), *zeros = fixture_path(&fix, LEASE("10.1.1.6"));
+
+        assert_ok(file_make_dirs(dir, 0700, unit_err()), unit_err());
+        fixture_write(&fix, LEASE("lock"), "");
+        fixture_write(&fix, LEASE("last_reserved_ip.0"), "");
+        fixture_write(&fix, LEASE("10.1.1.4"), "");
+        fixture_write(&fix, LEASE("10.1.1.5"), "somebody\r\neth0");
+        assert_ok(file_replace(zeros, "\0\0\0\0\r\n", 6, 0600, false, unit_err()), unit_err());
+        fixture_write(&fix, LEASE("fd00::7"), "");
+}
+
+static void assert_freed(bool freed)
+{
+        assert_int_equal(fixture_has(&fix, LEASE("10.1.1.4")), !freed);
+        assert_int_equal(fixture_has(&fix, LEASE("10.1.1.6")), !freed);
+        assert_int_equal(fixture_has(&fix, LEASE("fd00::7")), !freed);
+        assert_true(fixture_has(&fix, LEASE("10.1.1.5")));
+        assert_true(fixture_has(&fix, LEASE("last_reserved_ip.0")));
+        assert_true(fixture_has(&fix, LEASE("lock")));
+}
+
+static int gc(void)
+{
+        return ops->gc(self, NULL, (const char *const[]) { NULL }, unit_err());
+}
+
+static void a_lease_that_a_power_cut_has_emptied_is_freed(void **state)
+{
+        write_leases();
+        write_network(OWN);
+        assert_ok(gc(), unit_err());
+        assert_freed(true);
+}
+
+static void leases_are_looked_at_when_their_network_comes(void **state)
+{
+        assert_ok(gc(), unit_err());
+        write_leases();
+        write_network(DELEGATED);
+        assert_ok(attach("p1", unit_err()), unit_err());
+        assert_freed(true);
+        assert_ok(detach("p1", netns, unit_err()), unit_err());
+
+        /* Once for each configuration. */
+        write_leases();
+        assert_ok(attach("p1", unit_err()), unit_err());
+        assert_freed(false);
+        assert_ok(detach("p1", netns, unit_err()), unit_err());
+}
+
+static void leases_of_another_ipam_plugin_are_left_alone(void **state)
+{
+        write_leases();
+        write_network(ANOTHER);
+        assert_ok(gc(), unit_err());
+        assert_freed(false);
+}
+
+/* It may be writing that very lease. */
+static void leases_are_left_while_host_local_has_its_lock(void **state)
+{
+        auto_free char *path = fixture_path(&fix, LEASE("lock"));
+        auto_fd int lock = -1;
+
+        write_leases();
+        write_network(OWN);
+        lock = open(path, O_RDONLY | O_CLOEXEC);
+        assert_int_equal(flock(lock, LOCK_EX), 0);
+        assert_ok(gc(), unit_err());
+        assert_freed(false);
+        assert_int_equal(flock(lock, LOCK_UN), 0);
+        assert_ok(ops->status(self, NULL, unit_err()), unit_err());
+        assert_freed(true);
+}
+
 static void check_runs_with_the_recorded_result(void **state)
 {
         struct cringle_network_pod p = pod("p1");
@@ -505,6 +604,10 @@ UNIT_MAIN(
         TEST(a_damaged_record_is_set_aside_for_the_cached_one),
         TEST(status_follows_the_directory_whatever_is_done_to_it),
         TEST(status_asks_the_plugins_once_per_configuration),
+        TEST(a_lease_that_a_power_cut_has_emptied_is_freed),
+        TEST(leases_are_looked_at_when_their_network_comes),
+        TEST(leases_of_another_ipam_plugin_are_left_alone),
+        TEST(leases_are_left_while_host_local_has_its_lock),
         TEST(check_runs_with_the_recorded_result),
         TEST(pods_run_together_and_one_pod_in_turn),
         TEST(nothing_runs_beside_a_collection),
