@@ -16,7 +16,7 @@
 #include "agent/stream/stream.h"
 
 #define CLIENT_FDS 4                    /* its socket and three local ends */
-#define LINGER (10 * NSEC_PER_SEC)      /* for the peer to hang up */
+#define LINGER (10 * NSEC_PER_SEC)      /* for the peer to hang up, once it has all */
 
 static const char *const paths[] = {
         [STREAM_EXEC] = "/exec/", [STREAM_ATTACH] = "/attach/", [STREAM_FORWARD] = "/portforward/",
@@ -103,6 +103,27 @@ void client_limit(struct client *c, int64_t time, void (*fn)(void *client))
         c->limit = fn ? loop_after(c->server->loop, time, fn, c) : NULL;
 }
 
+/*
+ * All is said.  Who has it all is given time to hang up.  Who takes none of it may do that for as long as while the session
+ * was on: a pager that waits for its reader is no reason to lose the end of an output.  Where there was no session, something
+ * has to be taken each time.
+ */
+static void linger(void *data)
+{
+        struct client *c = data;
+        size_t left = transport_left(&c->transport);
+
+        c->limit = NULL;
+        if (left == 0 || (left == c->left && !c->idle_timer)) {
+                client_close(c);
+                return;
+        }
+        if (left != c->left)
+                c->active = clock_monotonic();
+        c->left = left;
+        client_limit(c, LINGER, linger);
+}
+
 void client_finish(struct client *c)
 {
         if (c->phase >= PHASE_LAST)
@@ -118,7 +139,7 @@ void client_finish(struct client *c)
         transport_pause(&c->transport, false);
         transport_finish(&c->transport);
         if (c->phase != PHASE_CLOSED)
-                client_limit(c, LINGER, limit_over);
+                client_limit(c, LINGER, linger);
 }
 
 static void on_idle(void *data)

@@ -78,6 +78,7 @@ struct client {
         void *session;
         struct loop_timer *idle_timer, *limit;
         int64_t active;                 /* when a byte moved */
+        size_t left;                    /* of what it is to be sent, when it was last looked at after the end */
 };
 
 extern const struct session_ops remote_ops, forward_ops;

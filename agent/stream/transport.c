@@ -3,7 +3,9 @@
  */
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <openssl/err.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -205,4 +207,13 @@ void transport_finish(struct transport *t)
         }
         t->finish = true;
         transport_flush(t);
+}
+
+size_t transport_left(const struct transport *t)
+{
+        int queued = 0;
+
+        if (t->fd < 0 || ioctl(t->fd, SIOCOUTQ, &queued) < 0)
+                return t->waiting.len;
+        return t->waiting.len + (size_t) queued;
 }

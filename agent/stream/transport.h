@@ -47,6 +47,9 @@ void transport_pause(struct transport *t, bool paused);
 /* When all is out, tell the peer that nothing follows. */
 void transport_finish(struct transport *t);
 
+/* What was written and has not reached the peer, be it here or in the kernel. */
+size_t transport_left(const struct transport *t);
+
 static inline bool transport_full(const struct transport *t)
 {
         return t->waiting.len > TRANSPORT_FULL;

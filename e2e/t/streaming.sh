@@ -133,6 +133,33 @@ too_slow() {
         cmp -n "$got" "$E2E_TMP/slow" <(seq 1 4000000) && ((got > 0))
 }
 
+# A client that does not read for longer than one is given to hang up, of a program that has ended. What the kernel holds for a
+# connection is measured on another: a little more than that, and the end of the output is still cringle-stream's.
+late_reader() {
+        local port client held more pids=() pid status=0
+
+        port=$(stream_address)
+        port=${port##*:}
+        "$E2E_DIR/tools/websocket-client" run "$(url exec "$1" o yes 54326)" --wait 1000 </dev/null >/dev/null &
+        client=$!
+        sleep 3
+        held=$(ss -Htn "sport = :$port or dport = :$port" | awk '{ n += $2 + $3 } END { print n + 0 }')
+        kill -s KILL "$client"
+        wait "$client" 2>/dev/null || true
+        for more in 60000 130000 200000; do
+                reads_late "$1" $((held + more)) &
+                pids+=($!)
+        done
+        for pid in "${pids[@]}"; do
+                wait "$pid" || status=1
+        done
+        return $status
+}
+
+reads_late() {
+        same "$(websocket run "$(url exec "$1" o head -c "$2" /dev/zero)" --wait 14 </dev/null | wc -c)" "$2"
+}
+
 slow_terminal() {
         websocket run "$(url exec "$1" ot sh -c 'seq 1 400000')" --wait 2 </dev/null | tr -d '\r' | cmp - <(seq 1 400000)
 }
@@ -346,6 +373,7 @@ check "a protocol that nobody knows" refused_with "$web" 403 Sec-WebSocket-Proto
 check "POST is no WebSocket, an upgrade to nothing no upgrade" refused_with "$web" 400 Upgrade=
 check "a client of an attach that does not read is told, and what it got is in order" too_slow \
         "$(container_run web talks 'read x; seq 1 4000000; sleep 1000' '.stdin = true')"
+check "a client that reads 14 seconds after a program has ended gets all that it wrote" late_reader "$web"
 check "what a terminal wrote waits for a slow client, to the last byte" slow_terminal "$web"
 check "and the process waits, not memory" terminal_waits "$web" "$(monitor_of web)"
 
