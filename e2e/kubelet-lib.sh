@@ -82,6 +82,7 @@ containerLogMaxSize: 20Ki
 containerLogMaxFiles: 20
 containerLogMonitorInterval: 3s
 syncFrequency: 10s
+volumeStatsAggPeriod: 5s
 fileCheckFrequency: 5s
 imageMinimumGCAge: 1s
 evictionPressureTransitionPeriod: $KUBELET_TRANSITION
@@ -91,8 +92,8 @@ Y
         $KUBELET_WRAP "$KUBELET" --config "$E2E_TMP/kubelet.yaml" --root-dir "$KUBELET_ROOT" --cert-dir "$E2E_TMP/pki" \
                 --hostname-override "$NODE" --node-ip "$NODE_IP" --v 4 "${@:2}" >>"$KUBELET_LOG" 2>&1 &
         KUBELET_PID=$!
-        if ! within 60 kubelet_healthy; then
-                echo "# the kubelet is not healthy; its log ends:" >&2
+        if ! within 60 kubelet_healthy || ! within 60 kubelet_knows_its_pods; then
+                echo "# the kubelet is not healthy, or does not know its pods; its log ends:" >&2
                 grep -E '^[EF]' "$KUBELET_LOG" | tail -n 20 >&2
                 return 1
         fi
@@ -100,6 +101,19 @@ Y
 
 kubelet_healthy() {
         kill -0 "$KUBELET_PID" && [[ $(kubelet_get healthz) == ok ]]
+}
+
+# It is healthy, and answers, before it has read the manifests: of a pod that runs it says till then that there is none.
+kubelet_knows_its_pods() {
+        local names file
+
+        names=$(kubelet_get pods | jq -r '.items[]?.metadata.name') || return
+        for file in "$STATIC"/*.yaml; do
+                [[ ! -e $file ]] || grep -qx "$(basename "$file" .yaml)-$NODE" <<<"$names" || {
+                        echo "the kubelet does not know the pod of $file"
+                        return 1
+                }
+        done
 }
 
 # kubelet_get PATH: from its server.

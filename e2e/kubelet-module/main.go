@@ -2,6 +2,8 @@
 // kubectl is made of, and a container's server for gRPC probes.
 //
 //	exec [-websocket] [-stdin] [-tty COLUMNSxROWS] URL     exec or attach; its exit status is the command's
+//	execs [-websocket] [-wide N] WANTED                    for each URL of stdin an exec, N at a time, whose output is to
+//	                                                       be WANTED; prints what else came and how often
 //	forward [-websocket] URL PORT                          prints the local port, and serves it until killed
 //	health ADDRESS FILE                                    gRPC's health service; it serves while there is a FILE
 //
@@ -10,6 +12,8 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -19,6 +23,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"sync"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health/grpc_health_v1"
@@ -45,7 +50,7 @@ func config(target *url.URL) *rest.Config {
 	return &rest.Config{Host: target.Host, TLSClientConfig: rest.TLSClientConfig{Insecure: true}}
 }
 
-func run(target *url.URL, websocket, stdin bool, tty string) error {
+func run(target *url.URL, websocket bool, options remotecommand.StreamOptions) error {
 	var executor remotecommand.Executor
 	var err error
 
@@ -57,7 +62,11 @@ func run(target *url.URL, websocket, stdin bool, tty string) error {
 	if err != nil {
 		return err
 	}
+	return executor.StreamWithContext(context.Background(), options)
+}
 
+// runHere is run with the stdio of this process.
+func runHere(target *url.URL, websocket, stdin bool, tty string) error {
 	options := remotecommand.StreamOptions{Stdout: os.Stdout, Stderr: os.Stderr}
 	if stdin {
 		options.Stdin = os.Stdin
@@ -70,7 +79,47 @@ func run(target *url.URL, websocket, stdin bool, tty string) error {
 		}
 		options.Tty, options.Stderr, options.TerminalSizeQueue = true, nil, &size{&terminal}
 	}
-	return executor.StreamWithContext(context.Background(), options)
+	return run(target, websocket, options)
+}
+
+// execs tells how many of them came to anything but @wanted and exit code 0.
+func execs(websocket bool, wide int, wanted string) (bad int, err error) {
+	var lock sync.Mutex
+	var workers sync.WaitGroup
+
+	urls := make(chan string)
+	came := map[string]int{}
+	for range wide {
+		workers.Add(1)
+		go func() {
+			defer workers.Done()
+			for line := range urls {
+				var out, errors bytes.Buffer
+
+				target, err := url.Parse(line)
+				if err == nil {
+					err = run(target, websocket, remotecommand.StreamOptions{Stdout: &out, Stderr: &errors})
+				}
+				if err == nil && out.String() == wanted {
+					continue
+				}
+				lock.Lock()
+				bad++
+				came[fmt.Sprintf("%d bytes %.40q, stderr %.40q, %v", out.Len(), out.String(), errors.String(), err)]++
+				lock.Unlock()
+			}
+		}()
+	}
+	lines := bufio.NewScanner(os.Stdin)
+	for lines.Scan() {
+		urls <- lines.Text()
+	}
+	close(urls)
+	workers.Wait()
+	for what, n := range came {
+		fmt.Printf("%d times: %s\n", n, what)
+	}
+	return bad, lines.Err()
 }
 
 func forward(target *url.URL, websocket bool, port string) error {
@@ -140,6 +189,7 @@ func main() {
 	flags := flag.NewFlagSet(verb, flag.ExitOnError)
 	websocket := flags.Bool("websocket", false, "over WebSocket instead of SPDY")
 	stdin := flags.Bool("stdin", false, "pass stdin on")
+	wide := flags.Int("wide", 1, "so many at a time")
 	tty := flags.String("tty", "", "a terminal of this size, COLUMNSxROWS")
 	if len(os.Args) > 2 {
 		flags.Parse(os.Args[2:])
@@ -148,16 +198,26 @@ func main() {
 		fmt.Fprintln(os.Stderr, serve(flags.Arg(0), flags.Arg(1)))
 		os.Exit(255)
 	}
+	if verb == "execs" && flags.NArg() == 1 {
+		bad, err := execs(*websocket, *wide, flags.Arg(0))
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+		if err != nil || bad > 0 {
+			os.Exit(1)
+		}
+		return
+	}
 	target, err := url.Parse(flags.Arg(0))
 
 	switch {
 	case err != nil:
 	case verb == "exec" && flags.NArg() == 1:
-		err = run(target, *websocket, *stdin, *tty)
+		err = runHere(target, *websocket, *stdin, *tty)
 	case verb == "forward" && flags.NArg() == 2:
 		err = forward(target, *websocket, flags.Arg(1))
 	default:
-		err = errors.New("usage: exec [-websocket] [-stdin] [-tty COLUMNSxROWS] URL | forward [-websocket] URL PORT | health ADDRESS FILE")
+		err = errors.New("usage: exec [-websocket] [-stdin] [-tty COLUMNSxROWS] URL | execs [-websocket] [-wide N] WANTED | forward [-websocket] URL PORT | health ADDRESS FILE")
 	}
 
 	var exit exec.CodeExitError

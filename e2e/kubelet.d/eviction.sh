@@ -14,7 +14,6 @@ KUBELET_TRANSITION=25s          # it tells its node's condition every ten
 : >"$KUBELET_LOG"
 check "the kubelet starts, with thresholds for disks and inodes" kubelet_start "contentType: application/json
 featureGates: {PodAndContainerStatsFromCRI: true}
-volumeStatsAggPeriod: 5s
 evictionHard:
   nodefs.available: 30%
   imagefs.available: 30%
@@ -84,20 +83,32 @@ check "who writes more to its log than it may store is evicted" within 120 evict
 api DELETE "$PODS/writer" '{}' >/dev/null
 check "the pod goes whole" within 120 remains writer
 
-# Memory, softly: the node is told to want more than it has free, and the pod may end as it likes.
-kubelet_stop
-free=$(awk '/^MemAvailable/ { print $2 }' /proc/meminfo)
+# Memory, softly: the node is told to want more than it has free, and the pod may end as it likes. When memory is short,
+# those go first that use more than they requested, of these first those of lower priority, then who is furthest above
+# its request; whom the kubelet knows no figures of goes before all others. Hence one pod that requested none (any use is
+# more), one that did not either but is critical, and one that uses a hundredth of its request. All are there before the
+# kubelet that wants memory: it sees the shortage at its first look and acts upon it 25 seconds later, with figures of all
+# three. From that look on it refuses what requests no memory, also what has run for long, unless that tolerates it.
 create polite '{"terminationGracePeriodSeconds": 20, "volumes": [{"name": "host", "hostPath": {"path": "'"$HOST"'", "type": ""}}],
+        "tolerations": [{"key": "node.kubernetes.io/memory-pressure", "operator": "Exists", "effect": "NoSchedule"}],
         "containers": [{"name": "main", "volumeMounts": [{"name": "host", "mountPath": "/host"}],
         "command": ["sh", "-c", "trap '\''sleep 2; echo in peace >/host/polite; exit 0'\'' TERM; touch /host/polite-up; while :; do usleep 50000; done"]}]}'
 create critical '{"priority": 2000001000, "priorityClassName": "system-node-critical", "containers": [{"name": "main", "command": ["sleep", "100000"]}]}'
+check "a pod runs" within 60 of polite "$is_ready"
+check "and a critical one" within 60 of critical "$is_ready"
+check "it is set to end as it likes" within 10 test -e "$HOST/polite-up"
+kubelet_stop
+free=$(awk '/^MemAvailable/ { print $2 }' /proc/meminfo)
+: >"$KUBELET_LOG"
 check "the kubelet starts, to want memory that others have" kubelet_start "contentType: application/json
+featureGates: {PodAndContainerStatsFromCRI: true}
 evictionSoft: {memory.available: '$((free + 4000000))Ki'}
 evictionSoftGracePeriod: {memory.available: 25s}
 evictionMaxPodGracePeriod: 15" --kubeconfig "$KUBECONFIG"
-check "a pod runs" within 60 test -e "$HOST/polite-up"
 check "memory: the node is under pressure" within 90 node_condition MemoryPressure True
-check "memory: who requested none goes first" within 120 evicted_for_others polite 'low on resource: memory'
+check "memory: who requested none goes first, and is told what it used" within 120 evicted_for_others polite \
+        'low on resource: memory.*Container main was using [0-9]+Ki, request is 0'
+check "memory: the runtime's figures decided it" kubelet_said 'ranked for eviction" pods=\["default/polite","default/critical","default/modest"\]'
 check "having ended as it likes" has "$HOST/polite" 'in peace'
 check "memory: what is critical stays" of critical '.status.phase == "Running" and .status.containerStatuses[0].restartCount == 0'
 create late '{"containers": [{"name": "main", "command": ["sleep", "100000"]}]}'
