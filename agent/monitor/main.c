@@ -30,10 +30,14 @@
 #include "agent/launch/kernel.h"
 #include "agent/monitor/monitor.h"
 
+/* What containers have that do not end with the machine: a kubelet's usual grace period, for nobody is left to ask. */
+#define DOWN_LIMIT (30 * NSEC_PER_SEC)
+
 struct monitor monitor;
 
 static int epoll_fd = -1;
-static struct source children = { .fd = -1 };
+static struct source signals = { .fd = -1 };
+static int64_t down_at;         /* the machine goes down, and with it we, then at the latest; 0: it does not */
 
 /* --- event sources ---------------------------------------------------------------- */
 
@@ -109,13 +113,19 @@ static void reaped(pid_t pid, int status)
          */
 }
 
-static void child_event(struct source *s, uint32_t events)
+/*
+ * SIGTERM from PID 1 goes to everybody when a machine is shut down, after its services, the agent among them, have
+ * ended: systemd then waits for all processes, for a minute and a half.  From anybody else it is a mistake.
+ */
+static void signal_event(struct source *s, uint32_t events)
 {
-        struct signalfd_siginfo info;
+        struct signalfd_siginfo info = { 0 };
         int status;
         pid_t pid;
 
         (void) !read(s->fd, &info, sizeof info);
+        if (info.ssi_signo == SIGTERM && info.ssi_pid == 1 && down_at == 0)
+                down_at = clock_monotonic() + DOWN_LIMIT;
         while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
                 reaped(pid, status);
 }
@@ -136,15 +146,28 @@ static int next_timeout(void)
                 at = earlier(at, hooks_deadline(&c->hooks));
         for (struct exec *e = monitor.execs; e; e = e->next)
                 at = earlier(at, exec_deadline(e));
+        at = earlier(at, down_at);
         if (at == 0)
                 return -1;
         left = at - clock_monotonic();
         return left <= 0 ? 0 : left / NSEC_PER_MSEC >= 3600000 ? 3600000 : (int) (left / NSEC_PER_MSEC) + 1;
 }
 
+static bool any_runs(void)
+{
+        for (struct container *c = monitor.containers; c; c = c->next)
+                if (c->phase == PHASE_STARTING || c->phase == PHASE_RUNNING)
+                        return true;
+        return false;
+}
+
 static void tick(void)
 {
         int64_t now = clock_monotonic();
+
+        /* What still runs, and the init, die with us. */
+        if (down_at != 0 && (now >= down_at || !any_runs()))
+                _exit(0);
 
         for (struct container *c = monitor.containers; c; c = c->next)
                 hooks_tick(&c->hooks, now);
@@ -211,7 +234,7 @@ static void protect_self(void)
 
 static int set_signals(struct cringle_err *err)
 {
-        static const int ignored[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGPIPE, SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU };
+        static const int ignored[] = { SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU };
         sigset_t set;
         int fd;
 
@@ -219,12 +242,13 @@ static int set_signals(struct cringle_err *err)
                 signal(ignored[i], SIG_IGN);
         sigemptyset(&set);
         sigaddset(&set, SIGCHLD);
+        sigaddset(&set, SIGTERM);
         if (sigprocmask(SIG_SETMASK, &set, NULL) < 0)
-                return err_sys(err, "block SIGCHLD");
+                return err_sys(err, "block signals");
         fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
         if (fd < 0)
                 return err_sys(err, "make a signal fd");
-        return source_watch(&children, fd, EPOLLIN, child_event, err);
+        return source_watch(&signals, fd, EPOLLIN, signal_event, err);
 }
 
 /* Only stdio and the connection are ours; 0, 1, 2 are nobody's. */
