@@ -18,6 +18,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "agent/base/guard.h"
@@ -118,6 +119,22 @@ static int take_terminal(int tty, uint32_t uid, struct cringle_err *err)
                 if (dup2(tty, i) < 0)
                         return err_sys(err, "take the terminal");
         return 0;
+}
+
+/*
+ * What stood for no stream so far is the node's /dev/null: the container's own does as well, and is of its own mounts,
+ * which a checkpoint wants.  Where it has none that is the null device, the node's stays.
+ */
+static void take_dev_null(const int stdio[3])
+{
+        auto_fd int fd = open("/dev/null", O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+        struct stat st;
+
+        if (fd < 0 || fstat(fd, &st) < 0 || !S_ISCHR(st.st_mode) || st.st_rdev != makedev(1, 3) || fcntl(fd, F_SETFL, 0) < 0)
+                return;
+        for (int i = 0; i < 3; i++)
+                if (stdio[i] < 0)
+                        dup2(fd, i);
 }
 
 /* getcwd() begins with "(unreachable)" for a directory that is not below our root. */
@@ -378,6 +395,8 @@ static int prepare(const struct launch_request *request, const struct identity *
                 return -1;
         if (tty >= 0 && take_terminal(tty, id->uid, err) < 0)
                 return -1;
+        if (tty < 0)
+                take_dev_null(request->stdio);
         if (!request->join &&
             hook_run_all(request->plan, PLAN_START_CONTAINER, "created", getpid(), fd, err) < 0)
                 return -1;
