@@ -88,6 +88,7 @@ struct config {
 
         struct {
                 char *monitor, *hold, *pull, *stream, *oci;     /* program files; default: beside cringled's libexec */
+                char *criu;                                     /* /usr/sbin/criu */
         } programs;
 
         struct {

@@ -32,6 +32,8 @@ static const struct key programs[] = {
         { "stream", KEY_PATH, AT(programs.stream), .fallback = CRINGLE_LIBEXECDIR "/cringle-stream",
           .shown = "<libexecdir>/cringle-stream",
           .help = "The program that serves exec, attach and port-forward." },
+        { "criu", KEY_PATH, AT(programs.criu), .fallback = "/usr/sbin/criu", .flags = KEY_LIVE,
+          .help = "CRIU, for checkpoints of containers; without it they are refused." },
         { "oci", KEY_PATH, AT(programs.oci), .fallback = CRINGLE_LIBEXECDIR "/cringle-oci",
           .shown = "<libexecdir>/cringle-oci", .flags = KEY_LIVE,
           .help = "The OCI runtime command, for what wants one." },

@@ -40,6 +40,7 @@ static const struct rpc_handler runtime[] = {
         { "ListPodSandboxMetrics", cri_list_pod_sandbox_metrics },
         { "StreamPodSandboxMetrics", cri_stream_pod_sandbox_metrics },
 
+        { "CheckpointContainer", cri_checkpoint_container },
         { "UpdateContainerResources", cri_update_container_resources },
         { "UpdatePodSandboxResources", cri_update_pod_sandbox_resources },
 

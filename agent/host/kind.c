@@ -75,6 +75,7 @@ TIMED(image, sweep, err,
 
 TIMED(image, id_maps, err, PARAMS(int user_ns_fd, struct cringle_err *err), ARGS(user_ns_fd, err))
 TIMED_PLAIN(const char *, image, writable_path, PARAMS(), ARGS())
+TIMED(image, rootfs_changes, err, PARAMS(const char *id, int *ret_fd, struct cringle_err *err), ARGS(id, ret_fd, err))
 
 static void image_layer_abort(void *self, const char *chain_id, struct cringle_layer *layer)
 {
@@ -104,6 +105,7 @@ static const struct cringle_image_ops image_timed = {
         .sweep = image_sweep,
         .id_maps = image_id_maps,
         .writable_path = image_writable_path,
+        .rootfs_changes = image_rootfs_changes,
 };
 
 static const struct kind_member image_members[] = {
@@ -112,7 +114,7 @@ static const struct kind_member image_members[] = {
         MEMBER(image, layer_remove),    MEMBER(image, layer_usage),    MEMBER(image, rootfs_prepare),
         MEMBER(image, rootfs_mount),    MEMBER(image, rootfs_remove),  MEMBER(image, rootfs_usage),
         MEMBER(image, view_mount),      MEMBER(image, sweep),          OPTIONAL(image, id_maps),
-        OPTIONAL(image, writable_path),
+        OPTIONAL(image, writable_path), OPTIONAL(image, rootfs_changes),
         END,
 };
 

@@ -884,6 +884,13 @@ int images_rootfs_usage(struct images *images, const char *container_id, uint64_
         return 0;
 }
 
+int images_rootfs_changes(struct images *images, const char *container_id, int *ret_fd, struct cringle_err *err)
+{
+        if (!images->ops->rootfs_changes)
+                return err_set(err, CRINGLE_E_UNIMPLEMENTED, "the image backend cannot tell what a container has changed");
+        return images->ops->rootfs_changes(images->self, container_id, ret_fd, err);
+}
+
 int images_view(struct images *images, const struct image *image, const struct cringle_user_ns *user_ns,
                 const char *label, int *ret_fd, struct cringle_err *err)
 {

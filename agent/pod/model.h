@@ -25,7 +25,7 @@
 struct policy {
         unsigned refs;
         char *default_parent;           /* cgroup for pods that are given none */
-        char *pull_program;
+        char *pull_program, *criu_program;
         char *seccomp_profile;          /* a file; NULL: ours */
         int64_t max_line, exec_limit;   /* bytes */
 };
@@ -282,6 +282,9 @@ Cri__ContainerStatus **pod_statuses(const struct pod *pod, size_t *ret_n);
 /* exec_sync.c */
 void exec_ended(struct pods *pods, const struct cringle_executor_event *event);
 void execs_lost(struct pods *pods, const char *pod);    /* the lock is held */
+
+/* checkpoint.c: what one that was cut short has left in the container's directory. */
+int container_drop_checkpoint(const struct container *c, struct cringle_err *err);
 
 /* files.c: resolv.conf, hosts, hostname of a pod, and where containers get them and shm from: <run_dir>/files/<name>. */
 int pod_write_files(const struct pod *pod, struct cringle_err *err);

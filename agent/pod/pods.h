@@ -86,6 +86,13 @@ void pods_reopen_log(struct pods *pods, const char *id, pods_done_fn done, void 
 void pods_update_container(struct pods *pods, const char *id, const struct hooks_limits *limits, bool hooks,
                            pods_done_fn done, void *data);
 
+/*
+ * An archive of its processes and of what it changed, at a path that is free; it runs on.  CRINGLE_E_UNIMPLEMENTED: there
+ * is no CRIU.
+ */
+void pods_checkpoint_container(struct pods *pods, const Cri__CheckpointContainerRequest *request, pods_done_fn done,
+                               void *data);
+
 /* Keeps what a kubelet has made of the pod's own cgroup. */
 void pods_update_sandbox(struct pods *pods, const Cri__UpdatePodSandboxResourcesRequest *request, pods_done_fn done,
                          void *data);

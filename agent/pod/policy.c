@@ -26,6 +26,7 @@ int pods_prepare(const struct config *config, struct policy **ret, struct cringl
         p->exec_limit = config->containers.exec_limit;
         if (copy(&p->default_parent, config->cgroups.default_parent, err) < 0 ||
             copy(&p->pull_program, config->programs.pull, err) < 0 ||
+            copy(&p->criu_program, config->programs.criu, err) < 0 ||
             copy(&p->seccomp_profile, config->seccomp_profile, err) < 0)
                 return -1;
         *ret = steal(&p);
@@ -50,6 +51,7 @@ struct policy *policy_unref(struct policy *p)
 
         free(p->default_parent);
         free(p->pull_program);
+        free(p->criu_program);
         free(p->seccomp_profile);
         free(p);
         return NULL;

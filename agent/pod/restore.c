@@ -198,11 +198,15 @@ static void restore_container(struct container *c)
 {
         struct hooks_subject subject = container_subject(c);
 
+        struct cringle_err err = CRINGLE_ERR_INIT;
+
         if (under_way(c->step, "create")) {
                 c->visible = false;
                 roll_back_container(c);
                 return;
         }
+        if (container_drop_checkpoint(c, &err) < 0)
+                log_warning("container %.12s: %s", c->id, err.text);
         hooks_adopt(c->pods->hooks, &subject);
         look_at_container(c);
 }

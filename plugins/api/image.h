@@ -12,7 +12,7 @@
 #include "plugin.h"
 
 #define CRINGLE_IMAGE_MAJOR 1
-#define CRINGLE_IMAGE_MINOR 2
+#define CRINGLE_IMAGE_MINOR 3
 
 /* What the pull worker is to make of a layer's tar stream. */
 enum cringle_layer_format {
@@ -114,4 +114,10 @@ struct cringle_image_ops {
 
         /* Optional, since 1.2.  A directory on the file system that holds writable layers alone; NULL: store_path()'s. */
         const char *(*writable_path)(void *self);
+
+        /*
+         * Optional, since 1.3.  What is in the writable part, for reading: a directory with what was changed or made since rootfs_prepare(),
+         * and whiteouts, as in a layer of format().  The caller owns *ret_fd.
+         */
+        int (*rootfs_changes)(void *self, const char *id, int *ret_fd, struct cringle_err *err);
 };

@@ -505,19 +505,35 @@ static int overlay_rootfs_remove(void *self, const char *id, struct cringle_err 
         return s->former < 0 ? 0 : discard(&s->images, s->former, id, err);
 }
 
-static int overlay_rootfs_usage(void *self, const char *id, struct cringle_usage *ret, struct cringle_err *err)
+/* The directory of a container that is there. */
+static int open_container(struct overlay_store *s, const char *id, struct cringle_err *err)
 {
-        struct overlay_store *s = self;
-        auto_fd int top = -1;
+        int top;
 
         if (check_id(id, err) < 0)
                 return -1;
         top = open_dir(s->containers, id, err);
-        if (top < 0 && s->former >= 0)
-                top = open_dir(s->former, id, err);
+        return top < 0 && s->former >= 0 ? open_dir(s->former, id, err) : top;
+}
+
+static int overlay_rootfs_usage(void *self, const char *id, struct cringle_usage *ret, struct cringle_err *err)
+{
+        auto_fd int top = open_container(self, id, err);
+
         if (top < 0)
                 return err_wrap(err, "root filesystem of %s", id);
         return tree_usage(top, "upper", &ret->bytes, &ret->inodes, err);
+}
+
+static int overlay_rootfs_changes(void *self, const char *id, int *ret_fd, struct cringle_err *err)
+{
+        auto_fd int top = open_container(self, id, err);
+        int fd = top < 0 ? -1 : open_dir(top, "upper", err);
+
+        if (fd < 0)
+                return err_wrap(err, "root filesystem of %s", id);
+        *ret_fd = fd;
+        return 0;
 }
 
 static int overlay_view_mount(void *self, const struct cringle_rootfs_options *options, int *ret_fd,
@@ -794,6 +810,7 @@ static const struct cringle_image_ops ops = {
         .sweep = overlay_sweep,
         .id_maps = overlay_id_maps,
         .writable_path = overlay_writable_path,
+        .rootfs_changes = overlay_rootfs_changes,
 };
 
 CRINGLE_PLUGIN(image_overlay,

@@ -110,6 +110,7 @@ static const struct line lines[] = {
         MEMBER(cringle_image_ops, sweep),
         MEMBER(cringle_image_ops, id_maps),
         MEMBER(cringle_image_ops, writable_path),
+        MEMBER(cringle_image_ops, rootfs_changes),
         STRUCT(cringle_device_rule),
         MEMBER(cringle_device_rule, type),
         MEMBER(cringle_device_rule, major),

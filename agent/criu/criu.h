@@ -1,0 +1,29 @@
+#pragma once
+
+/*
+ * Freezing a tree of processes into files, by CRIU
+ *
+ * CRIU runs as a child for each dump ("criu swrk"), and is told what to do over a socket.  It may end at any moment,
+ * and so may we: the processes run on, then.
+ */
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "agent/base/call.h"
+
+struct criu_dump {
+        const char *program;            /* absolute */
+        pid_t pid;                      /* of the tree's root */
+        int images;                     /* the directory to fill, where dump.log comes, too */
+        bool tty;                       /* the processes have a terminal */
+        const char *const *external;    /* as `criu dump --external` takes them; ended by NULL */
+};
+
+/*
+ * Dump, and let the processes run on.  @frozen is called when all is in the files and nothing runs yet, for what else has to be of
+ * that moment; when it fails, so does this.  CRINGLE_E_UNIMPLEMENTED: there is no such program.  When CRIU
+ * fails the error ends with what its log says.
+ */
+int criu_dump(const struct criu_dump *what, int (*frozen)(void *data, struct cringle_err *err), void *data,
+              const struct cringle_call *call, struct cringle_err *err);
