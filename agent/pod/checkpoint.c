@@ -303,8 +303,9 @@ static int dump_processes(struct task *t, void *object, const struct cringle_cal
 /* The name last: who sees the archive sees all of it. */
 static int write_archive(struct task *t, void *object, const struct cringle_call *call, struct cringle_err *err)
 {
-        static const char *const words[] = { "config.dump", "spec.dump", "checkpoint", "rootfs-diff.tar", "deleted.files", "dump.log",
-                                             "stats-dump", NULL };
+        static const char *const words[] = {
+                "config.dump", "spec.dump", "checkpoint", "rootfs-diff.tar", "deleted.files", "dump.log", "stats-dump", NULL,
+        };
         const struct container *c = object;
         const struct wish *wish = task_extra(t);
         auto_free char *staging = staging_of(c, err), *above = strdup(wish->location);

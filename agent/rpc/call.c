@@ -454,6 +454,45 @@ void call_deliver(struct rpc_call *call)
         }
 }
 
+static bool has_field_zero(const ProtobufCMessage *message);
+
+static bool member_has_field_zero(const ProtobufCMessage *message, const ProtobufCFieldDescriptor *field)
+{
+        const char *base = (const char *) message;
+        const ProtobufCMessage *const *members;
+        size_t n;
+
+        if (field->type != PROTOBUF_C_TYPE_MESSAGE)
+                return false;
+        if (field->label != PROTOBUF_C_LABEL_REPEATED) {
+                if (field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF && *(const uint32_t *) (base + field->quantifier_offset) != field->id)
+                        return false;
+                members = (const ProtobufCMessage *const *) (base + field->offset);
+                return *members && has_field_zero(*members);
+        }
+        members = *(const ProtobufCMessage *const **) (base + field->offset);
+        n = *(const size_t *) (base + field->quantifier_offset);
+        for (size_t i = 0; i < n; i++)
+                if (has_field_zero(members[i]))
+                        return true;
+        return false;
+}
+
+/*
+ * There is no field 0.  protobuf-c takes one whose number is written in two bytes for an unknown field, and packs it
+ * in a way that it does not take: kept in the store, such a request could not be read again.
+ */
+static bool has_field_zero(const ProtobufCMessage *message)
+{
+        for (unsigned i = 0; i < message->n_unknown_fields; i++)
+                if (message->unknown_fields[i].tag == 0)
+                        return true;
+        for (unsigned i = 0; i < message->descriptor->n_fields; i++)
+                if (member_has_field_zero(message, &message->descriptor->fields[i]))
+                        return true;
+        return false;
+}
+
 void call_dispatch(struct rpc_call *call)
 {
         struct hub *hub = call->conn->hub;
@@ -471,6 +510,8 @@ void call_dispatch(struct rpc_call *call)
         call->request = protobuf_c_message_unpack(call->method->input, &call->arena.allocator, n - RPC_PREFIX,
                                                   (uint8_t *) call->packed.data + RPC_PREFIX);
         call_drop_packed(call);
+        if (call->request && has_field_zero(call->request))
+                call->request = NULL;
         if (!call->request) {
                 if (call->arena.refused)
                         call_fail_with(call, CRINGLE_E_EXHAUSTED, "no memory for the request");

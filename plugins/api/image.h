@@ -116,8 +116,8 @@ struct cringle_image_ops {
         const char *(*writable_path)(void *self);
 
         /*
-         * Optional, since 1.3.  What is in the writable part, for reading: a directory with what was changed or made since rootfs_prepare(),
-         * and whiteouts, as in a layer of format().  The caller owns *ret_fd.
+         * Optional, since 1.3.  The writable part, for reading: a directory with what was changed or made since
+         * rootfs_prepare(), and whiteouts, as in a layer of format().  The caller owns *ret_fd.
          */
         int (*rootfs_changes)(void *self, const char *id, int *ret_fd, struct cringle_err *err);
 };

@@ -166,6 +166,7 @@ static void a_request_that_is_none_is_refused(void **state)
                 { "\0\0\0\0\5ab", 7, "3" },                             /* half a message */
                 { "\0\0\0\0\0\0\0\0\0\0", 10, "3" },                    /* two of them */
                 { "\0\0\0\0\2\x0a\x7f", 7, "3" },                       /* no protobuf */
+                { "\0\0\0\0\3\x80\0\x0c", 8, "3" },                     /* a field 0, as protobuf-c takes it */
                 { "\1\0\0\0\0", 5, "12" },                              /* compressed */
                 { "\2\0\0\0\0", 5, "3" },                               /* a flag nobody knows */
         };
