@@ -116,9 +116,9 @@ kubelet_knows_its_pods() {
         done
 }
 
-# kubelet_get PATH: from its server.
+# kubelet_get PATH [CURL-OPTION...]: from its server.
 kubelet_get() {
-        curl --silent --show-error --fail --insecure --globoff --max-time $((20 * E2E_PATIENCE)) "https://127.0.0.1:$KUBELET_PORT/$1"
+        curl --silent --show-error --fail --insecure --globoff --max-time $((20 * E2E_PATIENCE)) "https://127.0.0.1:$KUBELET_PORT/$1" "${@:2}"
 }
 
 # kubelet_stop [SIGNAL]
