@@ -39,9 +39,11 @@ int label_check(const char *label, struct cringle_err *err)
 
         if (fd < 0)
                 return err_sys(err, "ask the SELinux policy");
-        if (write(fd, label, strlen(label) + 1) < 0)
+        if (write(fd, label, strlen(label) + 1) >= 0)
+                return 0;
+        if (errno == EINVAL)
                 return err_set(err, CRINGLE_E_PRECONDITION, "this node's SELinux policy does not know the label '%s'", label);
-        return 0;
+        return err_sys(err, "ask the SELinux policy about the label '%s'", label);
 }
 
 bool label_is(const char *path, const char *label)
