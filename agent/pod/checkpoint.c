@@ -41,6 +41,7 @@
 
 /* One that does not say how long it may take. */
 #define PATIENCE (120 * NSEC_PER_SEC)
+#define LONGEST (3600 * NSEC_PER_SEC)
 
 /* As the request came: one block of memory, which the task frees. */
 struct wish {
@@ -348,6 +349,7 @@ static const struct procedure container_checkpoint = {
         .name = "checkpoint container",
         .steps = steps,
         .finish = finish,
+        .limit = LONGEST,
 };
 
 static int check(const Cri__CheckpointContainerRequest *request, struct cringle_err *err)
@@ -373,7 +375,8 @@ void pods_checkpoint_container(struct pods *pods, const Cri__CheckpointContainer
                 wish = malloc(sizeof *wish + n);
                 if (!wish)
                         abort();
-                wish->timeout = request->timeout ? (request->timeout < 3600 ? request->timeout : 3600) * NSEC_PER_SEC : PATIENCE;
+                wish->timeout = request->timeout == 0 ? PATIENCE :
+                                request->timeout < LONGEST / NSEC_PER_SEC ? request->timeout * NSEC_PER_SEC : LONGEST;
                 memcpy(wish->location, request->location, n);
                 pthread_mutex_lock(&pods->tasks.lock);
                 r = find_container(pods, request->container_id, &c, &err);

@@ -11,6 +11,13 @@ refused() {
         ! checkpoint "$2" && grep -qE "$1" "$E2E_TMP/said" || { cat "$E2E_TMP/said"; return 1; }
 }
 
+# refused_call PATTERN ID LOCATION SECONDS: crictl has no word for the time limit.
+refused_call() {
+        ! "$(program cringle-call)" "$SOCKET" CheckpointContainer \
+                "{\"container_id\": \"$2\", \"location\": \"$3\", \"timeout\": $4}" >"$E2E_TMP/said" 2>&1 &&
+                grep -qiE "$1" "$E2E_TMP/said" || { cat "$E2E_TMP/said"; return 1; }
+}
+
 counts_on() {
         local before
 
@@ -116,6 +123,24 @@ for what in '.tty = true' '.linux.security_context = {namespace_options: {pid: 0
         crictl rm --force "$id" >/dev/null
 done
 id=$first
+
+# One that never comes to an end.
+printf '#!/bin/sh\nexec sleep 1000\n' >"$E2E_TMP/slow-criu"
+chmod +x "$E2E_TMP/slow-criu"
+agent_stop
+agent_start "programs: {criu: $E2E_TMP/slow-criu}"
+check "its time limit counts" refused_call 'deadline|DeadlineExceeded|time' "$id" "$E2E_TMP/four.tar" 1
+check "it still runs" counts_on
+other=$(container_run web other 'while :; do sleep 0.1; done')
+"$(program cringle-call)" "$SOCKET" CheckpointContainer "{\"container_id\": \"$other\", \"location\": \"$E2E_TMP/five.tar\"}" 2>"$E2E_TMP/said" &
+eventually 5 eval '! no_parts'
+begun=$SECONDS
+check "a stop ends it" crictl stop -t 0 "$other"
+check "and does not wait for it" test $((SECONDS - begun)) -lt $((30 * E2E_PATIENCE))
+wait $! || true
+check "which says so" grep -qi 'stopped meanwhile' "$E2E_TMP/said"
+crictl rm "$other" >/dev/null
+check "no parts are left" eventually 5 no_parts
 
 agent_stop
 agent_start "programs: {criu: $E2E_TMP/no-criu}"
