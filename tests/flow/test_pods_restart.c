@@ -95,6 +95,25 @@ static void the_images_user_is_the_same_after_a_restart(void **state)
         remove_all(f);
 }
 
+static void what_a_checkpoint_has_left_goes(void **state)
+{
+        struct flow *f = *state;
+        auto_free char *left = NULL;
+        id_text pod, c;
+
+        must_run(f, "web", pod);
+        must_start(f, pod, "main", c);
+        left = str_printf(NULL, "%s/pods/%s/%s/checkpoint/checkpoint", f->config.root, pod, c);
+        flow_stop(f);
+        assert_ok(file_make_dirs(left, 0700, &flow_err), &flow_err);
+        start(f, NULL);
+        *strrchr(left, '/') = '\0';
+        assert_false(file_exists(left));
+        assert_int_equal(container_state(f, c), RUNNING);
+        remove_all(f);
+        assert_nothing_left(f);
+}
+
 static void what_ended_meanwhile_has_its_exit_code(void **state)
 {
         struct flow *f = *state;
@@ -562,6 +581,7 @@ static void a_container_without_a_pod_is_dropped(void **state)
 UNIT_MAIN(
         FLOW_TEST(what_runs_is_adopted),
         FLOW_TEST(the_images_user_is_the_same_after_a_restart),
+        FLOW_TEST(what_a_checkpoint_has_left_goes),
         FLOW_TEST(what_ended_meanwhile_has_its_exit_code),
         FLOW_TEST(a_pod_whose_monitor_died_meanwhile_is_not_ready),
         FLOW_TEST(pods_keep_their_cgroups_when_the_configuration_has_others),
