@@ -437,6 +437,9 @@ int main(int argc, char **argv)
         umask(0022);
         notify_take();
         mallopt(M_ARENA_MAX, 2);        /* threads mostly wait; an arena for each keeps what one burst took */
+        /* Left alone, these grow with the largest answer, and so much stays unused.  A list of a thousand containers is less. */
+        mallopt(M_MMAP_THRESHOLD, 1 << 20);
+        mallopt(M_TRIM_THRESHOLD, 2 << 20);
         if (start(&agent, &err) < 0) {
                 log_error("%s", err.text);
                 return EXIT_FAILURE;

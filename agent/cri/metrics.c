@@ -11,7 +11,7 @@ HANDLER(cri_list_metric_descriptors)
 
 static void list_pod_sandbox_metrics(struct cri_job *job)
 {
-        pods_list_metrics(job->cri->pods, cri_reply_message, job->call);
+        pods_list_metrics(job->cri->pods, cri_reply_items, job->call);
 }
 
 HANDLER(cri_list_pod_sandbox_metrics)
@@ -23,7 +23,7 @@ HANDLER(cri_list_pod_sandbox_metrics)
 
 static void stream_pod_sandbox_metrics(struct cri_job *job)
 {
-        pods_list_metrics(job->cri->pods, stream_send_answer, job->stream);
+        pods_list_metrics(job->cri->pods, stream_send_items, job->stream);
 }
 
 HANDLER(cri_stream_pod_sandbox_metrics)

@@ -533,48 +533,53 @@ static bool any_pod(const struct pod *pod, const void *data)
         return true;
 }
 
-/* What all ready pods have. */
-struct shown {
+/* Ready pods, and what their networks say. */
+struct subjects {
         struct pods *pods;
         struct pod **all;
         struct netdev_look *networks;
-        struct shown_pod *each;
         size_t n;
 };
 
-static struct shown show_all(struct pods *pods)
+static struct subjects subjects_of(struct pods *pods)
 {
-        struct shown s = { .pods = pods };
+        struct subjects s = { .pods = pods };
 
         s.all = pods_collect(pods, any_pod, NULL, &s.n);
         s.networks = pods_netdevs(s.all, s.n);
-        s.each = must(calloc(s.n + 1, sizeof *s.each));
-        for (size_t i = 0; i < s.n; i++)
-                show_pod(&s.each[i], s.all[i], &s.networks[i]);
         return s;
 }
 
-static void shown_done(struct shown *s)
+static void subjects_done(struct subjects *s)
 {
-        for (size_t i = 0; i < s->n; i++)
-                shown_pod_done(&s->each[i], s->pods);
-        free(s->each);
         netdev_looks_free(s->networks, s->n);
         pods_unref_all(s->pods, s->all, s->n);
 }
 
-void pods_list_metrics(struct pods *pods, pods_message_fn fn, void *data)
+/* A pod's metrics are fifty kilobytes and more, in hundreds of pieces: never those of more than one are there but packed. */
+void pods_list_metrics(struct pods *pods, pods_items_fn fn, void *data)
 {
-        Cri__ListPodSandboxMetricsResponse response = CRI__LIST_POD_SANDBOX_METRICS_RESPONSE__INIT;
-        struct shown shown = show_all(pods);
-        auto_free Cri__PodSandboxMetrics **list = must(calloc(shown.n + 1, sizeof *list));
+        struct subjects subjects = subjects_of(pods);
+        auto_free struct iovec *items = must(calloc(subjects.n + 1, sizeof *items));
+        auto_buf bytes = BUF_INIT;
+        size_t at = 0;
 
-        for (size_t i = 0; i < shown.n; i++)
-                list[i] = &shown.each[i].m;
-        response.n_pod_metrics = shown.n;
-        response.pod_metrics = list;
-        fn(data, &response.base);
-        shown_done(&shown);
+        for (size_t i = 0; i < subjects.n; i++) {
+                struct shown_pod shown = { 0 };
+                auto_free uint8_t *item = NULL;
+
+                show_pod(&shown, subjects.all[i], &subjects.networks[i]);
+                item = must(message_item(&shown.m, &items[i].iov_len));
+                shown_pod_done(&shown, pods);
+                if (buf_add(&bytes, item, items[i].iov_len, NULL) < 0)
+                        abort();
+        }
+        for (size_t i = 0; i < subjects.n; i++) {
+                items[i].iov_base = bytes.data + at;
+                at += items[i].iov_len;
+        }
+        fn(data, items, subjects.n);
+        subjects_done(&subjects);
 }
 
 static void walk(const struct shown_metrics *s, pods_metric_fn fn, void *data)
@@ -592,12 +597,16 @@ static void walk(const struct shown_metrics *s, pods_metric_fn fn, void *data)
 
 void pods_walk_metrics(struct pods *pods, pods_metric_fn fn, void *data)
 {
-        struct shown shown = show_all(pods);
+        struct subjects subjects = subjects_of(pods);
 
-        for (size_t i = 0; i < shown.n; i++) {
-                walk(&shown.each[i].own, fn, data);
-                for (size_t k = 0; k < shown.each[i].n_containers; k++)
-                        walk(&shown.each[i].metrics[k], fn, data);
+        for (size_t i = 0; i < subjects.n; i++) {
+                struct shown_pod shown = { 0 };
+
+                show_pod(&shown, subjects.all[i], &subjects.networks[i]);
+                walk(&shown.own, fn, data);
+                for (size_t k = 0; k < shown.n_containers; k++)
+                        walk(&shown.metrics[k], fn, data);
+                shown_pod_done(&shown, pods);
         }
-        shown_done(&shown);
+        subjects_done(&subjects);
 }

@@ -186,9 +186,9 @@ int pods_sandbox_stats(struct pods *pods, const char *id, pods_message_fn fn, vo
 void pods_list_sandbox_stats(struct pods *pods, const Cri__PodSandboxStatsFilter *filter, pods_message_fn fn,
                              void *data);
 
-/* Metrics, likewise; the descriptors are the same for ever, and answered from memory. */
+/* Metrics, likewise, the list as packed items; the descriptors are the same for ever, and answered from memory. */
 void pods_metric_descriptors(pods_message_fn fn, void *data);
-void pods_list_metrics(struct pods *pods, pods_message_fn fn, void *data);
+void pods_list_metrics(struct pods *pods, pods_items_fn fn, void *data);
 
 /* The same values one by one, unrounded; all borrowed for the call, which is made under no lock. */
 struct pods_metric {
