@@ -72,7 +72,7 @@ brought_back() {
                 if [[ $point == /etc/* ]]; then touch "$outside"; else mkdir -p "$outside"; fi
                 given+=(--external "mnt[$point]:$outside")
         done
-        for point in /sys/fs/cgroup/*; do
+        for point in /sys/fs/cgroup{,/*}; do
                 given+=(--external "mnt[$point]:$point")
         done
         # A root is a mount, which goes with this namespace.
