@@ -98,8 +98,10 @@ families stats >"$E2E_TMP/families"
 unmanifest stats
 check "the pod goes" within 60 pod_gone stats
 
-# With the agent where cAdvisor looks for CRI-O, it finds out by itself whose cgroup is whose.
+# With the agent where cAdvisor looks for CRI-O, it finds out by itself whose cgroup is whose.  Cgroups change their names
+# when there is no pod any more, not even one that has ended and waits for the kubelet to collect it.
 kubelet_stop
+check "the pods that have ended are removed" within 10 crictl rmp --all
 agent_stop
 mkdir -p /run/crio
 check "the agent starts, to be asked for labels" agent_start "$AGENT_YAML
@@ -122,5 +124,6 @@ families labelled >"$E2E_TMP/families.own"
 check "and with no family that the runtime did not tell of a pod" nothing_missing "$E2E_TMP/families.own" cat "$E2E_TMP/families"
 unmanifest labelled
 check "the pod goes" within 60 pod_gone labelled
+check "the pods that have ended are removed" within 10 crictl rmp --all
 agent_stop
 check "the agent starts as before" agent_start "$AGENT_YAML"
