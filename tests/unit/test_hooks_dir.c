@@ -317,6 +317,35 @@ static void depth_and_size_are_bounded(void **state)
         assert_contains(rule_of(f, whole)->error, "repeats too much");
 }
 
+/* Each refused one took the C library seconds to minutes, or is the shortest of its kind. */
+static void patterns_that_take_for_ever_are_refused(void **state)
+{
+        static const char whole[] = WITH("\"path\": \"/bin/sh\"", "\"commands\": [\"%s\"]", "[\"prestart\"]");
+        static const char *const wrong[] = {
+                "3*++++++++++++", "3.*+++++++++++", "(a*)+", "(a*|b*|c*){99}", "(|a)+", "(^|b){2}", "(a?b*)+", "((a*)b?){3,}",
+                "(a*)(b*)+", "(a{0,3})+", "()+", "(\\\\b)+", "((a*|b*)+)+",
+        };
+        static const char *const right[] = {
+                "([0-9]{1,3}[.]){3}[0-9]{1,3}", "^/(usr/)?bin/(ba)?sh$", "(a|b)+c*", "[)(+*]+", "[]*]+", "[^]*]+", "[[:alpha:]*]+",
+                "\\\\(+",
+                "(a+|b+)+", "((a*|b*)*x){9}", "x|y*", "(a*)*", "a++", "([a-z]+/)+[a-z]*",
+        };
+        struct fixture *f = *state;
+
+        for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+                auto_free char *text = str_printf(NULL, whole, wrong[i]);
+
+                assert_contains(rule_of(f, text)->error, "what may match nothing");
+        }
+        for (size_t i = 0; i < sizeof right / sizeof *right; i++) {
+                auto_free char *text = str_printf(NULL, whole, right[i]);
+                const char *error = rule_of(f, text)->error;
+
+                if (error)
+                        fail_msg("%s: %s", right[i], error);
+        }
+}
+
 /* --- conditions --- */
 
 static const struct cringle_pair annotated[] = { { "a.example/one", "red" }, { "b.example/two", "blue" }, { 0 } };
@@ -493,6 +522,7 @@ UNIT_MAIN(
         TEST(what_is_wrong_is_named),
         TEST(garbage_harms_nobody),
         TEST(depth_and_size_are_bounded),
+        TEST(patterns_that_take_for_ever_are_refused),
         TEST(conditions_of_1_0_0_are_anded),
         TEST(conditions_of_0_1_0_are_ored),
         TEST(arguments_of_0_1_0_come_after_the_path),
