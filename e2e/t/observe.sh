@@ -74,7 +74,9 @@ check "an agent that starts again serves again" eventually 20 eval 'same "$(code
         same "$(asked "/containers/$id" | jq -r .pid)" "$pid"'
 
 agent_stop
-check_not "an address that is none is refused" eval 'agent_start "metrics: {port: $port, address: nowhere}" 2>"$E2E_TMP/refused"'
+nowhere="metrics: {port: $port, address: nowhere}
+$named"
+check_not "an address that is none is refused" eval 'agent_start "$nowhere" 2>"$E2E_TMP/refused"'
 check "and named" grep -q "metrics: 'nowhere' is no IP address" "$E2E_TMP/refused"
 agent_start "$named"
 check_not "by default nothing is served" eval 'code "http://127.0.0.1:$port/metrics" 2>&1'
