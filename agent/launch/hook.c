@@ -197,23 +197,23 @@ int hook_start(struct rec_cursor plan, struct rec_cursor body, enum plan_stage s
 }
 
 /* No more at a time than a pipe holds: who writes without end would keep us here past its time. */
-void hook_drain(struct hook *h)
+bool hook_drain(struct hook *h)
 {
         char chunk[4096];
         size_t left = PIPE_SIZE;
 
-        while (h->stderr_fd >= 0 && left > 0) {
+        if (h->stderr_fd < 0)
+                return false;
+        while (left > 0) {
                 ssize_t n = read(h->stderr_fd, chunk, sizeof chunk);
                 size_t keep;
 
                 if (n < 0 && errno == EINTR)
                         continue;
                 if (n < 0 && errno == EAGAIN)
-                        return;
-                if (n <= 0) {
-                        h->stderr_fd = fd_close(h->stderr_fd);
-                        return;
-                }
+                        return true;
+                if (n <= 0)
+                        return false;
                 left -= (size_t) n < left ? (size_t) n : left;
                 if ((size_t) n >= HOOK_TAIL_MAX) {
                         memcpy(h->tail, chunk + n - HOOK_TAIL_MAX, HOOK_TAIL_MAX);
@@ -227,6 +227,7 @@ void hook_drain(struct hook *h)
                 memcpy(h->tail + keep, chunk, (size_t) n);
                 h->tail_n = keep + (size_t) n;
         }
+        return true;
 }
 
 void hook_expire(struct hook *h)
@@ -315,8 +316,8 @@ static int wait_for(struct hook *h)
                 };
                 int timeout = time_left(h), n = poll(fds, 2, timeout);
 
-                if (n > 0 && fds[1].revents)
-                        hook_drain(h);
+                if (n > 0 && fds[1].revents && !hook_drain(h))
+                        h->stderr_fd = fd_close(h->stderr_fd);
                 if (n > 0 && fds[0].revents)
                         break;
                 if (timeout >= 0 && time_left(h) == 0)  /* also of one that never stops talking */

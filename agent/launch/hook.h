@@ -21,7 +21,7 @@
 
 struct hook {
         pid_t pid;                      /* also its process group */
-        int stderr_fd;                  /* non-blocking; -1: at its end */
+        int stderr_fd;                  /* non-blocking; -1: closed */
         int64_t begun;                  /* CLOCK_MONOTONIC nanoseconds */
         int64_t deadline;               /* the same; 0: none */
         bool timed_out, killed;         /* at most one of them */
@@ -56,8 +56,11 @@ int hook_state(struct rec_cursor plan, const char *status, int32_t pid, struct c
 int hook_start(struct rec_cursor plan, struct rec_cursor body, enum plan_stage stage, unsigned index, int state_fd,
                struct hook *ret, struct cringle_err *err);
 
-/* Take in what stderr has, some of it if that is much.  Call while stderr_fd is readable. */
-void hook_drain(struct hook *h);
+/*
+ * Take in what stderr has, some of it if that is much.  Call while stderr_fd is readable.  False: it is at its end, and wants
+ * no more looking at; the fd stays open until hook_finish(), for the caller may have to take it off a list of his first.
+ */
+bool hook_drain(struct hook *h);
 
 /* SIGKILL to its group, because its time is over. */
 void hook_expire(struct hook *h);

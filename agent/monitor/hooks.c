@@ -19,9 +19,9 @@ static void out_event(struct source *s, uint32_t events)
 {
         struct hooks *h = SOURCE_OF(struct hooks, out, s);
 
-        hook_drain(&h->hook);
-        if (h->hook.stderr_fd < 0)      /* at its end, and closed: epoll has forgotten it */
-                s->fd = -1;
+        /* While it is open: a child of ours that was just born has a copy, and epoll forgets none but the last. */
+        if (!hook_drain(&h->hook))
+                source_stop(s);
 }
 
 static void tell(struct hooks *h, const struct wire_hook *run)

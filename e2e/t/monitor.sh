@@ -53,5 +53,32 @@ for pod in "$lost" "$again" "$other"; do
         check "a pod is stopped" crictl stopp "$pod"
         check "and removed" crictl rmp "$pod"
 done
+# A hook whose stderr ends while somebody has a copy of the monitor's end of it: a process just born, or, so that it is there for
+# certain, one that took it.  epoll then goes on to tell of an fd that the monitor has closed.
+cat >"$E2E_TMP/hook.py" <<'P'
+import ctypes, os, subprocess, time
+monitor, pipe, call = os.getppid(), os.fstat(2).st_ino, ctypes.CDLL(None).syscall
+held = call(434, monitor, 0)                            # pidfd_open
+for fd in os.listdir(f"/proc/{monitor}/fd"):
+    if os.stat(f"/proc/{monitor}/fd/{fd}").st_ino == pipe:
+        copy = call(438, held, int(fd), 0)              # pidfd_getfd
+        os.set_inheritable(copy, True)
+        null = os.open("/dev/null", os.O_WRONLY)
+        subprocess.Popen(["sleep", "2"], stderr=null, stdout=null, pass_fds=[copy])
+        os.dup2(null, 2)
+        time.sleep(0.3)
+        os._exit(0)
+os._exit(1)
+P
+agent_stop
+agent_start "hooks:
+  declared:
+    - {name: holds, stage: prestart, path: $(type -P python3), args: ['$E2E_TMP/hook.py'], env: ['PATH=/usr/bin:/bin'], when: {containers: [^held\$]}}
+    - {name: next, stage: createRuntime, path: /bin/sh, args: [-c, 'sleep 0.3'], env: ['PATH=/usr/bin:/bin'], when: {containers: [^held\$]}}"
+pod_run held >/dev/null
+check "a hook's stderr that somebody else has, too, does no harm" container_run held held 'sleep 1000'
+check "its pod stays ready" pod_is "$(pod_id held)" READY
+check "and goes" pod_remove held
+
 leaks_none "nothing stayed behind"
 e2e_end
