@@ -156,6 +156,7 @@ check_not "exec, with a time limit" crictl exec --sync --timeout 1 "$main" sleep
 attached=$!
 port=$(free_port)
 for transport in spdy websocket; do
+        rm -f "$E2E_TMP/forward"                # what the one before said is no answer
         "${CRICTL[@]}" port-forward --transport "$transport" "$two" "$port:8080" >"$E2E_TMP/forward" 2>&1 &
         forward=$!
         check "port-forward, by $transport" eval 'eventually 10 grep -q "Forwarding from" "$E2E_TMP/forward" &&
