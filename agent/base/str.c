@@ -107,6 +107,27 @@ static size_t utf8_length(const unsigned char *s)
         return n;
 }
 
+int str_copy(char **to, const char *from, struct cringle_err *err)
+{
+        *to = from ? strdup(from) : NULL;
+        return from && !*to ? err_oom(err) : 0;
+}
+
+void str_undo_octal(char *s)
+{
+        char *to = s;
+
+        for (; *s; s++, to++) {
+                if (s[0] == '\\' && strspn(s + 1, "01234567") >= 3) {
+                        *to = (char) ((s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0'));
+                        s += 3;
+                } else {
+                        *to = *s;
+                }
+        }
+        *to = '\0';
+}
+
 void str_make_utf8(char *s)
 {
         while (*s) {

@@ -36,6 +36,12 @@ int str_id(const char *s, uint32_t *ret, struct cringle_err *err);
 /* True for [A-Za-z0-9][A-Za-z0-9_.-]{0,@max-1} without "..": usable as a file name and in any id. */
 bool str_is_id(const char *s, size_t max);
 
+/* *@to becomes a copy of @from, the caller's; NULL of NULL. */
+int str_copy(char **to, const char *from, struct cringle_err *err);
+
+/* Undo, in place, the octal escapes ("\040") of /proc/PID/mountinfo. */
+void str_undo_octal(char *s);
+
 /* Put a '?' in the place of each byte of @s that is no part of UTF-8. */
 void str_make_utf8(char *s);
 

@@ -17,21 +17,6 @@ struct mount {
         char *point;
 };
 
-/* Undo octal escapes, in place. */
-static void unescape(char *s)
-{
-        char *to = s;
-
-        for (const char *at = s; *at; to++)
-                if (at[0] == '\\' && at[1] >= '0' && at[1] <= '3' && at[2] >= '0' && at[2] <= '7' && at[3] >= '0' && at[3] <= '7') {
-                        *to = (char) ((at[1] - '0') << 6 | (at[2] - '0') << 3 | (at[3] - '0'));
-                        at += 4;
-                } else {
-                        *to = *at++;
-                }
-        *to = '\0';
-}
-
 /* "36 35 98:0 /mnt1 /mnt2 rw,noatime ..." */
 static bool parse(char *line, struct mount *ret)
 {
@@ -47,8 +32,8 @@ static bool parse(char *line, struct mount *ret)
         }
         if (!word)
                 return false;
-        unescape(ret->root);
-        unescape(ret->point);
+        str_undo_octal(ret->root);
+        str_undo_octal(ret->point);
         return true;
 }
 

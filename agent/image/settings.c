@@ -8,20 +8,12 @@
 #include "agent/image/reference.h"
 #include "agent/image/settings.h"
 
-static int copy(char **to, const char *from, struct cringle_err *err)
-{
-        if (!from)
-                return 0;
-        *to = strdup(from);
-        return *to ? 0 : err_oom(err);
-}
-
 static int copy_registry(struct config_registry *to, const struct config_registry *from, struct cringle_err *err)
 {
         to->plain_http = from->plain_http;
         to->skip_verify = from->skip_verify;
-        if (copy(&to->host, from->host, err) < 0 || copy(&to->ca_file, from->ca_file, err) < 0 ||
-            copy(&to->username, from->username, err) < 0 || copy(&to->password, from->password, err) < 0)
+        if (str_copy(&to->host, from->host, err) < 0 || str_copy(&to->ca_file, from->ca_file, err) < 0 ||
+            str_copy(&to->username, from->username, err) < 0 || str_copy(&to->password, from->password, err) < 0)
                 return -1;
         if (from->n_mirrors == 0)
                 return 0;
@@ -33,8 +25,8 @@ static int copy_registry(struct config_registry *to, const struct config_registr
         for (size_t i = 0; i < from->n_mirrors; i++) {
                 to->mirrors[i].plain_http = from->mirrors[i].plain_http;
                 to->mirrors[i].skip_verify = from->mirrors[i].skip_verify;
-                if (copy(&to->mirrors[i].url, from->mirrors[i].url, err) < 0 ||
-                    copy(&to->mirrors[i].ca_file, from->mirrors[i].ca_file, err) < 0)
+                if (str_copy(&to->mirrors[i].url, from->mirrors[i].url, err) < 0 ||
+                    str_copy(&to->mirrors[i].ca_file, from->mirrors[i].ca_file, err) < 0)
                         return -1;
         }
         return 0;
@@ -51,7 +43,7 @@ int settings_new(const struct config *config, struct settings **ret, struct crin
         c = &s->config;
         c->images = config->images;
         c->images.pinned = NULL;
-        if (copy(&c->programs.pull, config->programs.pull, err) < 0)
+        if (str_copy(&c->programs.pull, config->programs.pull, err) < 0)
                 return -1;
 
         if (config->images.pinned) {

@@ -34,22 +34,6 @@ static int resolve(void *data, const char *path, char **ret, struct cringle_err 
 
 /* --- propagation --- */
 
-/* Undo mountinfo's octal escapes, in place. */
-static void unescape(char *s)
-{
-        char *to = s;
-
-        for (; *s; s++, to++) {
-                if (s[0] == '\\' && strspn(s + 1, "01234567") >= 3) {
-                        *to = (char) ((s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0'));
-                        s += 3;
-                } else {
-                        *to = *s;
-                }
-        }
-        *to = '\0';
-}
-
 /* "36 35 98:0 /root /mount/point options [tags...] - type source options" */
 static int propagation_of_line(char *line, const char *path, size_t *longest, enum spec_propagation *ret)
 {
@@ -67,7 +51,7 @@ static int propagation_of_line(char *line, const char *path, size_t *longest, en
         }
         if (!point)
                 return 0;
-        unescape(point);
+        str_undo_octal(point);
         n = strcmp(point, "/") == 0 ? 0 : strlen(point);
         if (strncmp(path, point, n) != 0 || (path[n] != '\0' && path[n] != '/') || n < *longest)
                 return 0;

@@ -450,15 +450,6 @@ int pods_network_status(struct pods *pods, const struct cringle_call *call, stru
         return pods->network.ops->status(pods->network.self, call, err);
 }
 
-static int copy(char **to, const char *from, struct cringle_err *err)
-{
-        *to = NULL;
-        if (!from)
-                return 0;
-        *to = strdup(from);
-        return *to ? 0 : err_oom(err);
-}
-
 /* The directories that pods' own are made in: there from the start, so that a pod leaves nothing when it goes. */
 static int make_homes(const struct pods *pods, struct cringle_err *err)
 {
@@ -488,8 +479,8 @@ int pods_new(const struct pods_options *o, struct pods **ret, struct cringle_err
         pods->images = o->images;
         pods->loop = o->loop;
         pods->workers = o->workers;
-        if (copy(&pods->root, config->root, err) < 0 || copy(&pods->state, config->state, err) < 0 ||
-            copy(&pods->monitor_parent, config->cgroups.monitor_parent, err) < 0 ||
+        if (str_copy(&pods->root, config->root, err) < 0 || str_copy(&pods->state, config->state, err) < 0 ||
+            str_copy(&pods->monitor_parent, config->cgroups.monitor_parent, err) < 0 ||
             pods_prepare(config, &pods->policy, err) < 0)
                 return -1;
 

@@ -7,13 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/base/str.h"
 #include "agent/pod/model.h"
-
-static int copy(char **to, const char *from, struct cringle_err *err)
-{
-        *to = from ? strdup(from) : NULL;
-        return from && !*to ? err_oom(err) : 0;
-}
 
 int pods_prepare(const struct config *config, struct policy **ret, struct cringle_err *err)
 {
@@ -24,10 +19,10 @@ int pods_prepare(const struct config *config, struct policy **ret, struct cringl
         p->refs = 1;
         p->max_line = config->containers.max_line;
         p->exec_limit = config->containers.exec_limit;
-        if (copy(&p->default_parent, config->cgroups.default_parent, err) < 0 ||
-            copy(&p->pull_program, config->programs.pull, err) < 0 ||
-            copy(&p->criu_program, config->programs.criu, err) < 0 ||
-            copy(&p->seccomp_profile, config->seccomp_profile, err) < 0)
+        if (str_copy(&p->default_parent, config->cgroups.default_parent, err) < 0 ||
+            str_copy(&p->pull_program, config->programs.pull, err) < 0 ||
+            str_copy(&p->criu_program, config->programs.criu, err) < 0 ||
+            str_copy(&p->seccomp_profile, config->seccomp_profile, err) < 0)
                 return -1;
         *ret = steal(&p);
         return 0;

@@ -92,10 +92,21 @@ static void fresh_ids_are_valid_and_differ(void **state)
         assert_false(id_valid(a));
 }
 
+static void octal_escapes_are_undone(void **state)
+{
+        char text[] = "/a\\040b\\134c\\0", plain[] = "/data";
+
+        str_undo_octal(text);
+        assert_string_equal(text, "/a b\\c\\0");
+        str_undo_octal(plain);
+        assert_string_equal(plain, "/data");
+}
+
 UNIT_MAIN(
         cmocka_unit_test(only_whole_decimal_numbers_are_ids),
         cmocka_unit_test(names_that_could_leave_a_directory_are_no_ids),
         cmocka_unit_test(near_words_are_near),
         cmocka_unit_test(what_is_no_utf8_becomes_question_marks),
+        cmocka_unit_test(octal_escapes_are_undone),
         cmocka_unit_test(lists_grow_and_copy),
         cmocka_unit_test(fresh_ids_are_valid_and_differ))
