@@ -50,6 +50,7 @@ HANDLER(cri_attach);
 HANDLER(cri_port_forward);
 
 HANDLER(cri_checkpoint_container);
+HANDLER(cri_checkpoint_pod);
 HANDLER(cri_update_container_resources);
 HANDLER(cri_update_pod_sandbox_resources);
 

@@ -41,6 +41,7 @@ static const struct rpc_handler runtime[] = {
         { "StreamPodSandboxMetrics", cri_stream_pod_sandbox_metrics },
 
         { "CheckpointContainer", cri_checkpoint_container },
+        { "CheckpointPod", cri_checkpoint_pod },
         { "UpdateContainerResources", cri_update_container_resources },
         { "UpdatePodSandboxResources", cri_update_pod_sandbox_resources },
 

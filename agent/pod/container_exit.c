@@ -156,7 +156,7 @@ static void pod_lost(struct pods *pods, const char *id)
                 execs_lost(pods, id);
                 streaming_pod_lost(pods, id);
                 if (!pod->closing)
-                        pods_start_pod_task(pod, &sandbox_stop, true, NULL, NULL);
+                        pods_start_pod_task(pod, &sandbox_stop, true, NULL, NULL, NULL);
                 pod->closing = true;
         }
         pthread_mutex_unlock(&pods->tasks.lock);

@@ -338,6 +338,7 @@ void pods_stop_container(struct pods *pods, const char *id, int64_t grace, pods_
                 return;
         }
         lane_cancel(&pods->tasks, &c->lane, container_stop.urgency);    /* a start has no point any more */
+        container_give_up_capture(c);
         hurry(c, task_extra(pods_start_container_task(c, &container_stop, true, how, done, data)), grace);
         pthread_mutex_unlock(&pods->tasks.lock);
 }
@@ -357,6 +358,7 @@ void pods_remove_container(struct pods *pods, const char *id, pods_done_fn done,
         }
         c->closing = true;
         lane_cancel(&pods->tasks, &c->lane, container_remove.urgency);  /* nobody waits for a grace period, or a start, any more */
+        container_give_up_capture(c);
         pods_start_container_task(c, &container_remove, true, NULL, done, data);
         pthread_mutex_unlock(&pods->tasks.lock);
 }

@@ -96,6 +96,7 @@ struct container {
         bool gone;                      /* as in a pod */
         bool closing;                   /* is being removed */
         struct lane lane;
+        struct task *captured;          /* waits while the pod is checkpointed; NULL: it is not */
 
         /* A stop that waits for the end: for a grace period, or after SIGKILL. */
         struct task *stopping;
@@ -209,7 +210,8 @@ extern const struct procedure container_create, container_start, container_stop,
  * Start @procedure on a pod or container of ours, or join (task_start()); the lock
  * is held.  @extra is taken.
  */
-void pods_start_pod_task(struct pod *pod, const struct procedure *procedure, bool join, task_done_fn done, void *data);
+void pods_start_pod_task(struct pod *pod, const struct procedure *procedure, bool join, void *extra, task_done_fn done,
+                         void *data);
 struct task *pods_start_container_task(struct container *c, const struct procedure *procedure, bool join, void *extra,
                                        task_done_fn done, void *data);
 
@@ -285,6 +287,13 @@ void execs_lost(struct pods *pods, const char *pod);    /* the lock is held */
 
 /* checkpoint.c: what one that was cut short has left in the container's directory. */
 int container_drop_checkpoint(const struct container *c, struct cringle_err *err);
+
+/*
+ * sandbox_checkpoint.c.  pod_drop_checkpoint(): what one that was cut short has left, wherever it was written.
+ * container_give_up_capture(): who wants its lane need not wait for one; the lock is held.
+ */
+int pod_drop_checkpoint(const struct pod *pod, struct cringle_err *err);
+void container_give_up_capture(struct container *c);
 
 /* files.c: resolv.conf, hosts, hostname of a pod, and where containers get them and shm from: <run_dir>/files/<name>. */
 int pod_write_files(const struct pod *pod, struct cringle_err *err);

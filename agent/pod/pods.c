@@ -383,7 +383,8 @@ struct hooks_subject container_subject(const struct container *c)
         return s;
 }
 
-void pods_start_pod_task(struct pod *pod, const struct procedure *procedure, bool join, task_done_fn done, void *data)
+void pods_start_pod_task(struct pod *pod, const struct procedure *procedure, bool join, void *extra, task_done_fn done,
+                         void *data)
 {
         task_start(&pod->pods->tasks, &(struct task_options) {
                 .lane = &pod->lane,
@@ -395,6 +396,7 @@ void pods_start_pod_task(struct pod *pod, const struct procedure *procedure, boo
                 .join = join,
                 .done = done,
                 .data = data,
+                .extra = extra,
         });
 }
 

@@ -93,6 +93,13 @@ void pods_update_container(struct pods *pods, const char *id, const struct hooks
 void pods_checkpoint_container(struct pods *pods, const Cri__CheckpointContainerRequest *request, pods_done_fn done,
                                void *data);
 
+/*
+ * Running containers of one moment, in a directory that is there and empty, before @deadline (CLOCK_MONOTONIC; 0: two
+ * minutes).  On failure the directory is empty again.  It ends when nobody waits for it.
+ */
+void pods_checkpoint_sandbox(struct pods *pods, const Cri__CheckpointPodRequest *request, int64_t deadline, pods_done_fn done,
+                             void *data);
+
 /* Keeps what a kubelet has made of the pod's own cgroup. */
 void pods_update_sandbox(struct pods *pods, const Cri__UpdatePodSandboxResourcesRequest *request, pods_done_fn done,
                          void *data);

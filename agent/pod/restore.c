@@ -259,6 +259,7 @@ static bool adopt(struct pod *pod)
 static void restore_pod(struct pod *pod)
 {
         struct hooks_subject subject = pod_subject(pod);
+        struct cringle_err err = CRINGLE_ERR_INIT;
         struct container *next;
 
         if (under_way(pod->step, "run")) {
@@ -266,6 +267,8 @@ static void restore_pod(struct pod *pod)
                 roll_back_pod(pod);
                 return;
         }
+        if (pod_drop_checkpoint(pod, &err) < 0)
+                log_warning("pod %.12s: %s", pod->id, err.text);
         hooks_adopt(pod->pods->hooks, &subject);
 
         pod->lost = !adopt(pod);
@@ -287,7 +290,8 @@ static void go_on_with_pod(struct pod *pod)
                 go_on_with_container(c);
         if (under_way(pod->step, "remove") || under_way(pod->step, "stop") || pod->lost) {
                 pod->closing = true;
-                pods_start_pod_task(pod, under_way(pod->step, "remove") ? &sandbox_remove : &sandbox_stop, true, NULL, NULL);
+                pods_start_pod_task(pod, under_way(pod->step, "remove") ? &sandbox_remove : &sandbox_stop, true, NULL, NULL,
+                                    NULL);
         }
 }
 

@@ -555,7 +555,7 @@ void pods_run_sandbox(struct pods *pods, const Cri__RunPodSandboxRequest *reques
         } else if (pod && pod->visible) {
                 err_set(&err, CRINGLE_E_UNAVAILABLE, "sandbox %s of this name has yet to be stopped", pod->id);
         } else if (key && (pod || begin(pods, request, &pod, &err) == 0)) {
-                pods_start_pod_task(pod, &sandbox_run, true, done, data);
+                pods_start_pod_task(pod, &sandbox_run, true, NULL, done, data);
                 pthread_mutex_unlock(&pods->tasks.lock);
                 return;
         }

@@ -251,9 +251,9 @@ static void end_pod(struct pods *pods, const struct procedure *how, const char *
                 return;
         }
         pod->closing = true;
-        if (!pod->visible)
-                lane_cancel(&pods->tasks, &pod->lane, how->urgency);    /* it is undone, and leaves nothing to do for us */
-        pods_start_pod_task(pod, how, true, done, data);
+        /* What makes it is undone, and leaves nothing to do for us. */
+        lane_cancel(&pods->tasks, &pod->lane, pod->visible ? 0 : how->urgency);
+        pods_start_pod_task(pod, how, true, NULL, done, data);
         pthread_mutex_unlock(&pods->tasks.lock);
 }
 

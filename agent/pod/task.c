@@ -319,15 +319,20 @@ void task_resume(struct tasks *tasks, struct task *t)
         }
 }
 
+static void cancel(struct task *t)
+{
+        t->cancelled = true;
+        (void) !write(t->call.cancel_fd, &(uint64_t) { 1 }, sizeof(uint64_t));
+        if (t->state == PARKED && !t->held)
+                task_resume(t->tasks, t);
+}
+
 void lane_cancel(struct tasks *tasks, struct lane *lane, int urgency)
 {
         for (struct task *t = lane->first; t; t = t->next) {
                 if (t->cancelled || t->procedure->urgency >= urgency)
                         continue;
-                t->cancelled = true;
-                (void) !write(t->call.cancel_fd, &(uint64_t) { 1 }, sizeof(uint64_t));
-                if (t->state == PARKED && !t->held)
-                        task_resume(tasks, t);
+                cancel(t);
         }
 }
 
@@ -361,11 +366,14 @@ bool tasks_leave(struct tasks *tasks, void *data, struct buf *ret)
 
                         if (w->data != data)
                                 continue;
-                        buf_printf(ret, NULL, "%s %.12s: %s '%s' for %.1f s, and going on", t->procedure->name, t->id,
+                        buf_printf(ret, NULL, "%s %.12s: %s '%s' for %.1f s, and %s", t->procedure->name, t->id,
                                    t->at && t->at->name ? "at step" : "waits for", t->at && t->at->name ? t->at->name : "its turn",
-                                   (double) (clock_monotonic() - (t->at ? t->step_started : t->started)) / NSEC_PER_SEC);
+                                   (double) (clock_monotonic() - (t->at ? t->step_started : t->started)) / NSEC_PER_SEC,
+                                   t->procedure->for_waiters && !t->waiters->next ? "being ended" : "going on");
                         *at = w->next;
                         free(w);
+                        if (t->procedure->for_waiters && !t->waiters && !t->cancelled)
+                                cancel(t);
                         found = true;
                         break;
                 }

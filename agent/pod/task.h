@@ -38,6 +38,8 @@ struct step {
         int (*undo)(void *object, const struct cringle_call *call, struct cringle_err *err);
 };
 
+#define TASK_GIVES_WAY (-1)
+
 struct procedure {
         const char *name;               /* "run pod" */
         const struct step *steps;       /* ended by a NULL name */
@@ -49,7 +51,8 @@ struct procedure {
         void (*finish)(struct task *t, void *object, const struct cringle_err *err);
 
         int64_t limit;                  /* nanoseconds for the whole of it; 0: ten minutes */
-        int urgency;                    /* lane_cancel() ends what is less urgent */
+        bool for_waiters;               /* cancelled when the last who waits for it has left */
+        int urgency;                    /* lane_cancel() ends what is less urgent; TASK_GIVES_WAY: than anything */
 };
 
 /* Tells a waiter how it ended: @id is the object's; @err is NULL on success.  Any thread. */

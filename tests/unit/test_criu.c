@@ -42,7 +42,7 @@ static const char *program(const char *mode)
 
 static int calls;
 
-static int count(void *data, struct cringle_err *err)
+static int count(void *data, size_t nth, struct cringle_err *err)
 {
         calls++;
         return data ? err_set(err, CRINGLE_E_INTERNAL, "the disk is full") : 0;
@@ -54,10 +54,10 @@ static int dump(const char *mode, bool refuse, int64_t patience, struct cringle_
         static const char *const external[] = { "mnt[/data]:/data", "net[7]:extRootNetNS", NULL };
         const struct cringle_call call = call_within(NULL, patience);
         auto_fd int images = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        struct criu_dump what = { program(mode), 42, images, true, external };
+        struct criu_dump what = { program(mode), 42, images, true, external, NULL };
 
         calls = 0;
-        return criu_dump(&what, count, refuse ? &calls : NULL, &call, err);
+        return criu_dump(&what, 1, count, refuse ? &calls : NULL, &call, err);
 }
 
 static void what_is_asked_for_arrives(void **state)
@@ -83,7 +83,7 @@ static void whatever_goes_wrong_is_told(void **state)
                 { "dies", "criu: it has ended", 10 * NSEC_PER_SEC, false },
                 { "babbles", "criu: it speaks another language", 10 * NSEC_PER_SEC, false },
                 { "hangs", "criu: ", NSEC_PER_SEC / 5, false },
-                { "ok", "criu: the disk is full", 10 * NSEC_PER_SEC, true },
+                { "ok", "the disk is full", 10 * NSEC_PER_SEC, true },
         };
 
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -94,12 +94,77 @@ static void whatever_goes_wrong_is_told(void **state)
         }
 }
 
+/* Two trees, 42 and 43, at once; what they did is in the file `order`. */
+static int dump_two(const char *mode, struct cringle_err *err)
+{
+        const struct cringle_call call = call_within(NULL, 10 * NSEC_PER_SEC);
+        auto_free char *first = str_printf(NULL, "%s/first", dir), *second = str_printf(NULL, "%s/second", dir);
+        auto_fd int a = -1, b = -1;
+
+        assert_ok(file_make_dirs(first, 0700, unit_err()), unit_err());
+        assert_ok(file_make_dirs(second, 0700, unit_err()), unit_err());
+        a = open(first, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        b = open(second, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+        const struct criu_dump both[] = { { program(mode), 42, a, false, NULL, "web" }, { program(mode), 43, b, false, NULL, "db" } };
+
+        calls = 0;
+        return criu_dump(both, 2, count, NULL, &call, err);
+}
+
+/* The line of @text that says @word of @pid. */
+static const char *when(const char *text, const char *word, int pid)
+{
+        char line[64];
+        const char *at;
+
+        snprintf(line, sizeof line, "%s %d\n", word, pid);
+        at = strstr(text, line);
+        assert_non_null(at);
+        return at;
+}
+
+static void several_stand_still_together(void **state)
+{
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        auto_free char *path = str_printf(NULL, "%s/order", dir);
+        auto_buf order = BUF_INIT;
+
+        assert_ok(dump_two("ok", &err), &err);
+        assert_int_equal(calls, 2);
+        assert_ok(file_read(path, 4096, &order, &err), &err);
+        for (int of = 42; of <= 43; of++)
+                for (int than = 42; than <= 43; than++) {
+                        assert_true(when(order.data, "still", of) < when(order.data, "looked", than));
+                        assert_true(when(order.data, "written", of) < when(order.data, "runs", than));
+                }
+}
+
+static void of_several_the_one_that_failed_is_named(void **state)
+{
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        auto_free char *path = str_printf(NULL, "%s/order", dir);
+
+        assert_int_equal(dump_two("late", &err), -1);
+        assert_contains(err.text, "db: criu: it failed");
+        assert_false(file_exists(path));                /* the other was not told to go on as if it had been right */
+}
+
+static void a_version_that_cannot_do_several_is_told(void **state)
+{
+        struct cringle_err err = CRINGLE_ERR_INIT;
+
+        assert_int_equal(dump_two("old", &err), -1);
+        assert_int_equal(err.code, CRINGLE_E_UNIMPLEMENTED);
+        assert_contains(err.text, "CRIU 3.19, and this is 3.17");
+}
+
 static void without_the_program_it_is_unimplemented(void **state)
 {
         struct cringle_err err = CRINGLE_ERR_INIT;
         struct criu_dump what = { .program = "/no/such/criu", .pid = 42, .images = -1 };
 
-        assert_int_equal(criu_dump(&what, count, NULL, NULL, &err), -1);
+        assert_int_equal(criu_dump(&what, 1, count, NULL, NULL, &err), -1);
         assert_int_equal(err.code, CRINGLE_E_UNIMPLEMENTED);
         assert_contains(err.text, "/no/such/criu");
 }
@@ -140,6 +205,9 @@ static void a_damaged_line_is_refused(void **state)
 UNIT_MAIN(
         TEST(what_is_asked_for_arrives),
         TEST(whatever_goes_wrong_is_told),
+        TEST(several_stand_still_together),
+        TEST(of_several_the_one_that_failed_is_named),
+        TEST(a_version_that_cannot_do_several_is_told),
         TEST(without_the_program_it_is_unimplemented),
         cmocka_unit_test(what_comes_from_outside_is_external),
         cmocka_unit_test(a_damaged_line_is_refused))
