@@ -48,7 +48,7 @@ struct world {
         atomic_uint dispatched;         /* handlers that were called */
         atomic_uint cancelled;          /* calls whose handlers were told */
         atomic_uint working;            /* ExecSync calls that wait, for a worker or on one */
-        atomic_uint most_working;
+        atomic_bool deaf;               /* they do not notice that they are cancelled */
         atomic_uint sent;               /* events sent */
         unsigned to_send;               /* events in a stream */
         size_t event_size;
@@ -173,6 +173,8 @@ static inline void exec_on_worker(void *data)
         struct cringle_err err = CRINGLE_ERR_INIT;
 
         call_wait(rpc_call_context(waiting->call), -1, 0, -1, &err);
+        while (w->deaf)
+                sleep_msec(2);
         w->working--;
         w->cancelled++;
         rpc_call_fail(waiting->call, &err);
@@ -185,10 +187,8 @@ static inline void on_exec(struct rpc_call *call, const ProtobufCMessage *reques
 {
         struct world *w = data;
         struct waiting *waiting = malloc(sizeof *waiting);
-        unsigned now = ++w->working;
 
-        if (now > w->most_working)
-                w->most_working = now;
+        w->working++;
         *waiting = (struct waiting) { w, rpc_call_ref(call) };
         w->dispatched++;
         workers_run(w->workers, exec_on_worker, waiting);
