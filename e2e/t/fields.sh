@@ -244,7 +244,7 @@ check "pages of a size there is are limited, and there are none of others" \
 if on_v2; then
         check "swap is what memory and swap have over memory" same "$(cgroup_file "$id" - - memory.swap.max)" 33554432
         check "it is told what is left of it" same "$(crictl stats --output json "$id" | jq -r '.stats[0].swap.swapAvailableBytes.value')" 33554432
-        check "shares are a weight" same "$(cgroup_file "$id" - - cpu.weight)" 36
+        check "shares are a weight" same "$(cgroup_file "$id" - - cpu.weight)" 35
         id2=$(container_run web unified 'exec sleep 1000' '.linux.resources.unified = {"memory.high": "20971520", "memory.low": "4194304"}')
         check "keys of cgroup v2 are set" same "$(cgroup_file "$id2" - - memory.high) $(cgroup_file "$id2" - - memory.low)" '20971520 4194304'
         check "one there is not is refused" refused_with 'memory.none' container_create web key true '.linux.resources.unified = {"memory.none": "1"}'

@@ -75,6 +75,7 @@ static void shares_become_weights_on_a_logarithmic_scale(void **state)
 {
         assert_int_equal(limits_weight(0), 1);
         assert_int_equal(limits_weight(2), 1);
+        assert_int_equal(limits_weight(256), 35);
         assert_int_equal(limits_weight(512), 59);
         assert_int_equal(limits_weight(1024), 100);
         assert_int_equal(limits_weight(2048), 174);
