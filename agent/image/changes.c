@@ -9,15 +9,19 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fts.h>
+#include <linux/openat2.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
 #include "agent/base/path.h"
 #include "agent/base/str.h"
 #include "agent/image/changes.h"
+#include "agent/image/fetch.h"
+#include "agent/image/index.h"
 
 #define OPAQUE "trusted.overlay.opaque"
 
@@ -67,7 +71,7 @@ static int find_hidden(struct changes *c, int view, const char *dir, const char 
         return r;
 }
 
-static int look_at(struct changes *c, int view, const FTSENT *e, const char *name, struct cringle_err *err)
+static int look_at(struct changes *c, int view, FTSENT *e, const char *name, struct cringle_err *err)
 {
         const struct stat *st = e->fts_statp;
 
@@ -83,7 +87,10 @@ static int look_at(struct changes *c, int view, const FTSENT *e, const char *nam
                         return delete(c, "", name, err);
                 if (buf_add(&c->names, name, strlen(name) + 1, err) < 0)
                         return -1;
-                return e->fts_info == FTS_D && is_opaque(e->fts_accpath) ? find_hidden(c, view, name, e->fts_accpath, err) : 0;
+                if (e->fts_info != FTS_D || (!e->fts_parent->fts_number && !is_opaque(e->fts_accpath)))
+                        return 0;
+                e->fts_number = 1;      /* what is in it hides, too, though only the top is marked */
+                return find_hidden(c, view, name, e->fts_accpath, err);
         }
 }
 
@@ -112,4 +119,51 @@ int changes_find(struct images *images, const struct image *image, const char *c
                 r = err_sys(err, "look at the writable layer");
         fts_close(fts);
         return r;
+}
+
+/* A directory of the tree, with no link on the way to it. */
+static int open_plainly(int dir, const char *path)
+{
+        struct open_how how = {
+                .flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+                .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV,
+        };
+
+        return (int) syscall(SYS_openat2, dir, *path ? path : ".", &how, sizeof how);
+}
+
+static int hide(int dir, const char *path, struct cringle_err *err)
+{
+        auto_free char *parent = NULL;
+        auto_fd int at = -1;
+        const char *name;
+
+        if (!path_is_clean(path) || !path[1])
+                return err_set(err, CRINGLE_E_INVALID, "deleted: '%.200s' is no path of a file", path);
+        name = strrchr(path, '/') + 1;
+        parent = strndup(path + 1, (size_t) (name - path - 1));
+        if (!parent)
+                return err_oom(err);
+        at = open_plainly(dir, parent);
+        if (at < 0)
+                return err_sys(err, "deleted: the directory of '%.200s', which is among what has changed", path);
+        return mknodat(at, name, S_IFCHR, makedev(0, 0)) < 0 ? err_sys(err, "delete '%.200s'", path) : 0;
+}
+
+int changes_apply(struct images *images, const char *container_id, int archive, const char *const *deleted,
+                  const struct cringle_call *call, struct cringle_err *err)
+{
+        auto_of(settings) settings = NULL;
+        auto_fd int dir = -1;
+
+        pthread_mutex_lock(&images->lock);
+        settings = settings_ref(images->settings);
+        pthread_mutex_unlock(&images->lock);
+        if (images_rootfs_changes(images, container_id, &dir, err) < 0 ||
+            fetch_unpack(&settings->config, archive, dir, call, err) < 0)
+                return err_wrap(err, "changes of the root filesystem");
+        for (size_t i = 0; deleted && deleted[i]; i++)
+                if (hide(dir, deleted[i], err) < 0)
+                        return err_wrap(err, "changes of the root filesystem");
+        return 0;
 }

@@ -31,6 +31,7 @@
 #include "agent/wire/pull.h"
 
 #define PIPE_SIZE (1 << 20)
+#define HASH_PART (1 << 20)
 #define ENTRIES_MAX 10000000            /* files of one layer */
 #define RATIO 200                       /* tar bytes per blob byte ... */
 #define RATIO_FROM (UINT64_C(4) << 30)  /* ... beyond 4 GiB */
@@ -591,9 +592,9 @@ static void work_done(struct work *w)
         marks_done(&w->marks);
 }
 
-static int start_unpack(struct work *w, int layer_dir_fd, int *ret_pipe, struct cringle_err *err)
+/* The unpack half, which reads @input. */
+static int start_half(struct work *w, const struct config *c, int input, int layer_dir_fd, struct cringle_err *err)
 {
-        const struct config *c = w->fetch->config;
         struct pull_unpack order = {
                 .head = { PULL_VERSION, PULL_UNPACK },
                 .max_bytes = (uint64_t) c->images.max_layer_size,
@@ -601,26 +602,33 @@ static int start_unpack(struct work *w, int layer_dir_fd, int *ret_pipe, struct 
                 .ratio = RATIO,
                 .ratio_from = RATIO_FROM,
         };
-        auto_fd int theirs = -1, read_end = -1, write_end = -1;
-        int sockets[2], ends[2];
+        auto_fd int theirs = -1;
+        int sockets[2];
 
         if (make_sockets(sockets, err) < 0)
                 return -1;
         w->control = sockets[0];
         theirs = sockets[1];
+        if (spawn(c, "unpack",
+                  (const struct child_fd[]) { { input, STDIN_FILENO }, { theirs, PULL_CONTROL_FD },
+                                              { layer_dir_fd, PULL_LAYER_FD } },
+                  3, NULL, &w->half, err) < 0)
+                return err_wrap(err, "start the unpack half");
+        memcpy(order.diff_id, w->layer->diff_id, sizeof order.diff_id);
+        return sock_send(w->control, &order, sizeof order, NULL, 0, err);
+}
+
+static int start_unpack(struct work *w, int layer_dir_fd, int *ret_pipe, struct cringle_err *err)
+{
+        auto_fd int read_end = -1, write_end = -1;
+        int ends[2];
+
         if (pipe2(ends, O_CLOEXEC) < 0)
                 return err_sys(err, "make a pipe");
         read_end = ends[0];
         write_end = ends[1];
         fcntl(write_end, F_SETPIPE_SZ, PIPE_SIZE);      /* a wish: a small one works too */
-
-        if (spawn(c, "unpack",
-                  (const struct child_fd[]) { { read_end, STDIN_FILENO }, { theirs, PULL_CONTROL_FD },
-                                              { layer_dir_fd, PULL_LAYER_FD } },
-                  3, NULL, &w->half, err) < 0)
-                return err_wrap(err, "start the unpack half");
-        memcpy(order.diff_id, w->layer->diff_id, sizeof order.diff_id);
-        if (sock_send(w->control, &order, sizeof order, NULL, 0, err) < 0)
+        if (start_half(w, w->fetch->config, read_end, layer_dir_fd, err) < 0)
                 return -1;
         *ret_pipe = steal_fd(&write_end);
         return 0;
@@ -828,4 +836,61 @@ int fetch_settle_layer(struct fetch *f, size_t i, int layer_dir_fd, int parents_
                 return err_set(err, CRINGLE_E_INVALID, "the image has no layer %zu", i);
         return marks_settle(f->marks + i, layer_dir_fd, parents_fd, (uint64_t) f->config->images.max_layer_size, call,
                             err);
+}
+
+/* --- a tar that is here already ----------------------------------------------- */
+
+static int hash(int fd, char ret[static DIGEST_LEN + 1], const struct cringle_call *call, struct cringle_err *err)
+{
+        auto_free uint8_t *part = malloc(HASH_PART);
+        uint8_t sum[32];
+        struct sha256 s;
+        ssize_t n;
+
+        if (!part)
+                return err_oom(err);
+        sha256_init(&s);
+        while ((n = read(fd, part, HASH_PART)) != 0) {
+                if (n < 0 && errno != EINTR)
+                        return err_sys(err, "read the tar");
+                if (n > 0)
+                        sha256_add(&s, part, (size_t) n);
+                if (call_check(call, err) < 0)
+                        return -1;
+        }
+        sha256_end(&s, sum);
+        memcpy(ret, "sha256:", 7);
+        for (size_t i = 0; i < sizeof sum; i++)
+                snprintf(ret + 7 + 2 * i, 3, "%02x", sum[i]);
+        return lseek(fd, 0, SEEK_SET) < 0 ? err_sys(err, "read the tar again") : 0;
+}
+
+static int unpack_here(struct work *w, const struct config *config, int tar_fd, int dir_fd, const struct cringle_call *call,
+                       struct cringle_err *err)
+{
+        if (start_half(w, config, tar_fd, dir_fd, err) < 0)
+                return -1;
+        while (!w->unpacked) {
+                if (call_wait(call, w->control, POLLIN, -1, err) < 0)
+                        return -1;
+                hear_unpack(w);
+                if (w->unpack_failed) {
+                        *err = w->unpack_err;
+                        return -1;
+                }
+        }
+        return marks_apply(&w->marks, dir_fd, call, err) < 0 ? -1 : marks_settle(&w->marks, dir_fd, -1, 0, call, err);
+}
+
+int fetch_unpack(const struct config *config, int tar_fd, int dir_fd, const struct cringle_call *call, struct cringle_err *err)
+{
+        struct fetch_image_layer layer = { 0 };
+        struct work w = { .layer = &layer, .half = CHILD_INIT, .control = -1, .reply = -1, .unpack_err = CRINGLE_ERR_INIT };
+        int r;
+
+        if (hash(tar_fd, layer.diff_id, call, err) < 0)
+                return -1;
+        r = unpack_here(&w, config, tar_fd, dir_fd, call, err);
+        work_done(&w);
+        return r;
 }

@@ -89,6 +89,12 @@ int fetch_layer(struct fetch *f, size_t i, int layer_dir_fd, const struct cringl
 int fetch_settle_layer(struct fetch *f, size_t i, int layer_dir_fd, int parents_fd, const struct cringle_call *call,
                        struct cringle_err *err);
 
+/*
+ * Unpack the plain tar at the beginning of @tar_fd, a file whose content nobody trusts, into the empty directory @dir_fd, by an unpack half
+ * alone.  On failure the directory holds a part.
+ */
+int fetch_unpack(const struct config *config, int tar_fd, int dir_fd, const struct cringle_call *call, struct cringle_err *err);
+
 /* Blob bytes that have come so far, of all layers asked for. */
 uint64_t fetch_progress(const struct fetch *f);
 

@@ -149,7 +149,7 @@ int images_rootfs_remove(struct images *images, const char *container_id, struct
 int images_rootfs_usage(struct images *images, const char *container_id, uint64_t *ret_bytes, uint64_t *ret_inodes,
                         struct cringle_err *err);
 
-/* The tree of what is in it, for reading; *ret_fd is the caller's.  CRINGLE_E_UNIMPLEMENTED: the backend cannot tell. */
+/* The tree of what is in it, for reading, and before it is mounted for filling; *ret_fd is the caller's.  CRINGLE_E_UNIMPLEMENTED: the backend cannot tell. */
 int images_rootfs_changes(struct images *images, const char *container_id, int *ret_fd, struct cringle_err *err);
 
 /*

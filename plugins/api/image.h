@@ -117,7 +117,8 @@ struct cringle_image_ops {
 
         /*
          * Optional, since 1.3.  The writable part, for reading: a directory with what was changed or made since
-         * rootfs_prepare(), and whiteouts, as in a layer of format().  The caller owns *ret_fd.
+         * rootfs_prepare(), and whiteouts, as in a layer of format().  As long as nobody has mounted it, it may be
+         * filled likewise.  The caller owns *ret_fd.
          */
         int (*rootfs_changes)(void *self, const char *id, int *ret_fd, struct cringle_err *err);
 };
