@@ -52,6 +52,14 @@ struct worker {
         struct rootfs rootfs;
 };
 
+/* What a worker that restores holds; it never comes back to free it. */
+struct restoring {
+        struct process_restore what;
+        char **argv;
+        const char **env;
+        const char *dir;
+};
+
 /* --- messages ------------------------------------------------------------------- */
 
 static int send_message(int fd, const struct launch_message *m, bool with_err, const int *fds, size_t n_fds)
@@ -451,12 +459,95 @@ static int make_exec(struct worker *w, int host_ptmx, struct cringle_err *err)
         return 0;
 }
 
+/* --- processes that somebody else makes --- */
+
+static int add_external(void *data, const char *destination, const char *source, struct cringle_err *err)
+{
+        struct restoring *r = data;
+        auto_free char *words = str_printf(err, "mnt[%s]:%s", destination, source);
+
+        return !words || strv_add(&r->argv, "--external", err) < 0 || strv_add(&r->argv, words, err) < 0 ? -1 : 0;
+}
+
+static int read_restore(struct rec_cursor body, struct restoring *r, struct cringle_err *err)
+{
+        auto_free const char **argv = NULL;
+
+        r->what.program = rec_get_str(&body);
+        argv = rec_get_strv(&body);
+        r->env = rec_get_strv(&body);
+        r->dir = rec_get_str(&body);
+        if (body.bad || !argv || !r->env)
+                return err_set(err, CRINGLE_E_INVALID, "the plan's restore is damaged");
+        r->argv = strv_copy(argv, err);
+        return r->argv ? 0 : -1;
+}
+
+/* Those that the program is to find are handed to it as fds: only of these two kinds it takes others'. */
+static int open_shared(const struct worker *w, struct restoring *r, struct cringle_err *err)
+{
+        struct rec_cursor at = w->request->plan, body;
+
+        while (rec_find(&at, PLAN_NAMESPACE, &body)) {
+                uint32_t flag = rec_get_u32(&body);
+                const char *path = rec_get_str(&body);
+                int i = flag == CLONE_NEWNET ? PLAN_FD_NET : flag == CLONE_NEWPID ? PLAN_FD_PID : -1;
+
+                if (i < 0 || !*path)
+                        continue;
+                r->what.fds[i - PLAN_FD_STDIO] = open_namespace(path, flag, err);
+                if (r->what.fds[i - PLAN_FD_STDIO] < 0)
+                        return -1;
+        }
+        return 0;
+}
+
+static bool makes_namespace(const struct worker *w, uint32_t flag)
+{
+        struct rec_cursor at = w->request->plan, body;
+
+        while (rec_find(&at, PLAN_NAMESPACE, &body))
+                if (rec_get_u32(&body) == flag)
+                        return !*rec_get_str(&body);
+        return false;
+}
+
+/* The worker's, when the plan is to restore. */
+static int work_for_restore(struct worker *w, struct rec_cursor body, struct cringle_err *err)
+{
+        struct restoring r = { .what = { .fds = { -1, -1, -1, -1, -1 } } };
+        uint64_t make = CLONE_NEWNS | (makes_namespace(w, CLONE_NEWCGROUP) ? CLONE_NEWCGROUP : 0);
+        pid_t pid;
+
+        if (read_restore(body, &r, err) < 0 || join_cgroups(w, err) < 0 || rootfs_open(&w->rootfs, w->request, -1, err) < 0 ||
+            open_shared(w, &r, err) < 0)
+                return -1;
+        own_pipes(w);
+        if (unshare((int) make) < 0)
+                return err_sys(err, "make namespaces");
+        if (rootfs_find_place(&w->rootfs, err) < 0 || rootfs_stage(&w->rootfs, r.dir, add_external, &r, err) < 0)
+                return -1;
+        for (int i = 0; i < 3; i++)
+                r.what.fds[i] = w->request->stdio[i];
+        r.what.argv = (const char *const *) r.argv;
+        r.what.env = r.env;
+        pid = kernel_fork(CLONE_PARENT, -1);
+        if (pid < 0)
+                return err_sys(err, "make the process");
+        if (pid == 0)
+                process_restore_main(&r.what, w->process_fd);
+        w->process_fd = fd_close(w->process_fd);
+        return launch_send(w->fd, LAUNCH_PID, pid, NULL, NULL, 0) < 0 ? err_sys(err, "tell the monitor") : 0;
+}
+
 static int work(struct worker *w, struct cringle_err *err)
 {
         const struct launch_request *request = w->request;
         auto_fd int host_ptmx = -1;
         struct rec_cursor body;
 
+        if (rec_first(request->plan, PLAN_RESTORE, &body))
+                return work_for_restore(w, body, err);
         if (join_cgroups(w, err) < 0)
                 return -1;
         w->proc = kernel_procfs(false, err);

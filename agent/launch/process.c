@@ -460,3 +460,33 @@ void process_main(const struct launch_request *request, int fd, const int stdio[
         launch_send(fd, LAUNCH_ERROR, 0, &err, NULL, 0);
         _exit(127);
 }
+
+void process_restore_main(const struct process_restore *restore, int fd)
+{
+        const size_t n = sizeof restore->fds / sizeof *restore->fds;
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        int high[sizeof restore->fds / sizeof *restore->fds + 1], null_fd = open("/dev/null", O_RDWR | O_CLOEXEC), tty;
+
+        launch_rename("cringle-start");
+        /* As above; and it may write what it likes: nothing of that is the container's. */
+        for (size_t i = 0; i < n; i++)
+                high[i] = restore->fds[i] < 0 ? -1 : fcntl(restore->fds[i], F_DUPFD_CLOEXEC, PLAN_FD_PID + 1);
+        high[n] = fd = fcntl(fd, F_DUPFD_CLOEXEC, PLAN_FD_PID + 1);
+        for (int i = 0; i < 3; i++)
+                dup2(null_fd, i);
+        kernel_close_others(high, n + 1);
+        setsid();
+
+        wait_for_word(fd, &tty);
+        for (size_t i = 0; i < n; i++)
+                if (high[i] >= 0)
+                        dup2(high[i], PLAN_FD_STDIO + (int) i);
+        if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
+                err_sys(&err, "tie the program to its monitor");
+        else if (tell_exec(fd, &err) == 0) {
+                execve(restore->program, (char *const *) restore->argv, (char *const *) restore->env);
+                err_sys(&err, "exec %s", restore->program);
+        }
+        launch_send(fd, LAUNCH_ERROR, 0, &err, NULL, 0);
+        _exit(127);
+}

@@ -14,6 +14,17 @@
 __attribute__((noreturn))
 void process_main(const struct launch_request *request, int fd, const int stdio[3]);
 
+/* A program that makes the container's processes: PLAN_RESTORE, with what the worker has added. */
+struct process_restore {
+        const char *program;
+        const char *const *argv, *const *env;
+        int fds[PLAN_FD_PID - PLAN_FD_STDIO + 1];       /* from PLAN_FD_STDIO on; -1: none */
+};
+
+/* As process_main(), and becomes that. */
+__attribute__((noreturn))
+void process_restore_main(const struct process_restore *restore, int fd);
+
 /* One message over a launch's socket. */
 int launch_send(int fd, enum launch_kind kind, int32_t value, const struct cringle_err *what, const int *fds,
                 size_t n_fds);

@@ -723,3 +723,54 @@ int rootfs_finish(struct rootfs *r, struct cringle_err *err)
                 return err_sys(err, "set propagation of the root");
         return 0;
 }
+
+/* --- for somebody else ------------------------------------------------------------ */
+
+static int stage_mount(struct rootfs *r, size_t i, const char *dir, int at, struct rec_cursor body, rootfs_stage_fn fn, void *data,
+                       struct cringle_err *err)
+{
+        auto_free char *name = str_printf(err, "/%zu", i), *path = str_printf(err, "%s/%zu", dir, i);
+        auto_fd int point = -1;
+        auto_mount m = { 0 };
+
+        if (!name || !path || read_mount(body, &m, err) < 0)
+                return -1;
+        /* The view of the container's own cgroup is from outside, too. */
+        if (r->mounts[i].fd < 0 && strcmp(m.type, "cgroup2") == 0) {
+                r->mounts[i].fd = make_fs(&m, r->plan, err);
+                r->mounts[i].directory = true;
+                if (r->mounts[i].fd < 0)
+                        return -1;
+        }
+        if (r->mounts[i].fd < 0)
+                return 0;
+        point = path_mount_point(at, name, r->mounts[i].directory, err);
+        if (point < 0 || attach(r->mounts[i].fd, point, m.destination, err) < 0)
+                return -1;
+        return fn(data, m.destination, path, err);
+}
+
+int rootfs_stage(struct rootfs *r, const char *dir, rootfs_stage_fn fn, void *data, struct cringle_err *err)
+{
+        struct mount points = {
+                .destination = dir, .source = "tmpfs", .type = "tmpfs", .set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC,
+        };
+        auto_fd int at = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC), fs = -1;
+        struct rec_cursor mounts = r->plan, masks = r->plan, body;
+
+        if (at < 0)
+                return err_sys(err, "open %s", dir);
+        if (attach_root(r, err) < 0)
+                return -1;
+        fs = make_fs(&points, r->plan, err);
+        if (fs < 0 || attach(fs, at, dir, err) < 0)
+                return -1;
+        for (size_t i = 0; rec_find(&mounts, PLAN_MOUNT, &body); i++)
+                if (stage_mount(r, i, dir, fs, body, fn, data, err) < 0)
+                        return -1;
+        /* Of these, files show the null device; a directory's mask is the container's own, and this not looked at. */
+        while (rec_find(&masks, PLAN_MASK, &body))
+                if (fn(data, rec_get_str(&body), "/dev/null", err) < 0)
+                        return -1;
+        return 0;
+}

@@ -58,6 +58,13 @@ int rootfs_build(struct rootfs *r, int proc_fd, int ret_tty[2], struct cringle_e
 int rootfs_finish(struct rootfs *r, struct cringle_err *err);
 
 /*
+ * In the place of the two above, where somebody else does the mounts: the root at its place, and what each mount from outside shows
+ * in the directory @dir, by the number of the mount.  @fn is called for each of them, and for masks, with where it can be found.
+ */
+typedef int (*rootfs_stage_fn)(void *data, const char *destination, const char *source, struct cringle_err *err);
+int rootfs_stage(struct rootfs *r, const char *dir, rootfs_stage_fn fn, void *data, struct cringle_err *err);
+
+/*
  * A terminal: from the devpts at /dev/pts of @root when that is one, else from
  * @host_ptmx (borrowed).  Never by the name of a slave.
  */

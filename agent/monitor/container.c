@@ -116,6 +116,7 @@ static void container_free(struct container *c)
         log_done(&c->log);
         unmap_plan(c);
         strv_free(c->v1);
+        free(c->restore_pid_file);
         free(c->unified);
         free(c->id);
         buf_done(&c->warnings);
@@ -167,7 +168,7 @@ static void destroy_step(struct container *c)
         if (!c->poststop_done) {
                 /* A process whose pid never reached us ends with this. */
                 source_close(&c->process_source);
-                if (!c->own_pid_ns)
+                if (!c->own_pid_ns || c->restore_pid_file)
                         cgroup_kill(c->unified, (const char *const *) c->v1, NULL);
                 c->poststop_done = !c->plan_data;
                 if (c->plan_data) {
@@ -239,6 +240,64 @@ static void process_died(struct container *c)
 
 static void process_event(struct source *s, uint32_t events);
 
+/* --- restored processes --- */
+
+/* What the program that restores has written; 0: nothing yet. */
+static pid_t restored_pid(const struct container *c)
+{
+        auto_free char *text = NULL;
+        int64_t pid;
+
+        return file_read_line(c->restore_pid_file, &text, NULL) == 0 && str_int64(text, 1, INT32_MAX, &pid, NULL) == 0 ?
+                       (pid_t) pid : 0;
+}
+
+bool container_restored_reaped(struct container *c, pid_t pid, int status)
+{
+        if (c->phase != PHASE_STARTING || restored_pid(c) != pid)
+                return false;
+        c->restored_died = true;
+        c->restored_status = status;
+        return true;
+}
+
+static void poststart_done(struct hooks *h, int result, struct cringle_err *err);
+
+static void runs(struct container *c)
+{
+        c->phase = PHASE_RUNNING;
+        c->state.started_at = clock_realtime();
+        hooks_run(&c->hooks, c->plan, PLAN_POSTSTART, "running", c->pid, poststart_done);
+}
+
+static void process_ended(struct container *c, int status);
+
+/* The program that restores has ended: with 0, the container is what it has made. */
+static void restorer_ended(struct container *c, int status)
+{
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        pid_t pid = restored_pid(c);
+
+        if (!WIFEXITED(status) || WEXITSTATUS(status) != 0 || pid == 0 || (!c->restored_died && !child_is_there(pid))) {
+                err_set(&err, CRINGLE_E_ABORTED, "its processes could not be restored%s",
+                        cgroup_oom_kills(c->unified, (const char *const *) c->v1) > c->oom_before ?
+                                ", the cgroup being out of memory" : "");
+                c->failure = err;
+                process_ended(c, status);
+                return;
+        }
+        free(c->restore_pid_file);
+        c->restore_pid_file = NULL;
+        c->state.pid = c->pid = pid;
+        if (!c->restored_died && limit_process(c->plan, pid, &c->warnings, &err) < 0) {
+                launch_failed(c, &err);
+                return;
+        }
+        runs(c);
+        if (c->restored_died)
+                process_ended(c, c->restored_status);
+}
+
 static void process_ended(struct container *c, int status)
 {
         struct wire_state *s = &c->state;
@@ -252,7 +311,7 @@ static void process_ended(struct container *c, int status)
         if (c->phase == PHASE_STARTING)         /* a hook that it was about to run has the socket, too */
                 process_died(c);
         before = c->phase;
-        if (!c->own_pid_ns)
+        if (!c->own_pid_ns || c->restore_pid_file)
                 cgroup_kill(c->unified, (const char *const *) c->v1, NULL);
         io_drain(&c->io);
         c->phase = PHASE_EXITED;
@@ -277,10 +336,22 @@ static void process_ended(struct container *c, int status)
         io_done(&c->io);        /* clients see the end */
 }
 
+/* Whether what has ended, or not begun, is the program that restores; its end may be known before what it had to say. */
+static bool restores(struct container *c)
+{
+        if (!c->restore_pid_file || c->phase != PHASE_STARTING)
+                return false;
+        if (!c->executes)
+                process_event(&c->process_source, 0);
+        return c->executes && c->failure.code == CRINGLE_OK;
+}
+
 void container_reaped(struct container *c, pid_t pid, int status)
 {
         if (pid == c->worker)
                 c->worker = 0;
+        else if (restores(c))
+                restorer_ended(c, status);
         else
                 process_ended(c, status);
         settle_failure(c);
@@ -475,9 +546,8 @@ static void process_event(struct source *s, uint32_t events)
                 process_died(c);
         if (c->phase != PHASE_STARTING || !c->executes)
                 return;                 /* created, and dead before its time: reaping it tells */
-        c->phase = PHASE_RUNNING;
-        c->state.started_at = clock_realtime();
-        hooks_run(&c->hooks, c->plan, PLAN_POSTSTART, "running", c->pid, poststart_done);
+        if (!c->restore_pid_file)       /* else the end of what it has become tells */
+                runs(c);
 }
 
 static int read_cgroups(struct container *c, struct cringle_err *err)
@@ -501,6 +571,23 @@ static int read_cgroups(struct container *c, struct cringle_err *err)
                         return err_oom(err);
         }
         return 0;
+}
+
+static int read_restore(struct container *c, struct cringle_err *err)
+{
+        struct rec_cursor body;
+        const char *file;
+
+        if (!rec_first(c->plan, PLAN_RESTORE, &body))
+                return 0;
+        rec_get_str(&body);
+        free(rec_get_strv(&body));
+        free(rec_get_strv(&body));
+        rec_get_str(&body);
+        file = rec_get_str(&body);
+        if (body.bad)
+                return err_set(err, CRINGLE_E_INVALID, "the plan's restore is damaged");
+        return str_copy(&c->restore_pid_file, file, err);
 }
 
 static int find_pid_namespace(struct container *c, struct rec_cursor fields, pid_t *ret_share, struct cringle_err *err)
@@ -571,7 +658,7 @@ static int set_up(struct container *c, struct rec_cursor fields, const int *fds,
         if (n_fds != want)
                 return err_set(err, CRINGLE_E_INVALID, "the request has %zu fds, want %zu", n_fds, want);
         if (plan_map(fds[0], &c->plan_data, &c->plan_n, &c->plan, err) < 0 || read_cgroups(c, err) < 0 ||
-            log_open(&c->log, log_path, max_line, err) < 0)
+            read_restore(c, err) < 0 || log_open(&c->log, log_path, max_line, err) < 0)
                 return -1;
         return begin_launch(c, fields, flags, ours == 2 ? fds[1] : -1, fds + ours, brought, err);
 }
@@ -623,7 +710,8 @@ int container_start(struct container *c, struct cringle_err *err)
         if (c->phase != PHASE_CREATED || c->destroying)
                 return err_set(err, CRINGLE_E_PRECONDITION, "container %s is %s", c->id,
                                c->phase == PHASE_EXITED ? "over" : "not ready to be started");
-        if (limit_process(c->plan, c->pid, &c->warnings, err) < 0 ||
+        /* What is restored is limited when it is there, and not who does it. */
+        if ((!c->restore_pid_file && limit_process(c->plan, c->pid, &c->warnings, err) < 0) ||
             launch_go(c->process_source.fd, c->tty_slave, err) < 0) {
                 launch_failed(c, err);
                 return -1;              /* nobody is registered to wait for the answer yet */

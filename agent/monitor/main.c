@@ -107,6 +107,9 @@ static void reaped(pid_t pid, int status)
                 }
         if (pid == monitor.init)
                 monitor.init = 0;
+        for (struct container *c = monitor.containers; c; c = c->next)
+                if (c->restore_pid_file && container_restored_reaped(c, pid, status))
+                        return;
         /*
          * Anything else is an orphan of a container without a PID namespace of its own, or a process whose worker has
          * yet to be heard: see child_is_there().

@@ -214,6 +214,9 @@ struct container {
         char *unified;                  /* cgroup directories */
         char **v1;
         bool own_pid_ns;                /* everything in it dies with its first process */
+        char *restore_pid_file;         /* its processes are restored: until they are, @pid is of the program that does it; or NULL */
+        bool restored_died;             /* before that program has ended */
+        int restored_status;
         pid_t worker, pid;              /* 0: none, or reaped */
         int32_t inner_pid;              /* 0: not born yet */
         struct source worker_source, process_source;
@@ -241,6 +244,9 @@ int container_kill(struct container *c, int signal, bool all, struct cringle_err
 /* Begin to end it; it is freed, and those who wait are told, when all is over. */
 void container_destroy(struct container *c);
 void container_reaped(struct container *c, pid_t pid, int status);
+
+/* A child of nobody's was reaped: whether it is what @c restores. */
+bool container_restored_reaped(struct container *c, pid_t pid, int status);
 void container_state(const struct container *c, struct wire_state *ret);
 
 /* --- execs (exec.c) ------------------------------------------------------------------ */

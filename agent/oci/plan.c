@@ -427,6 +427,7 @@ int plan_compile(struct json_object *spec, const struct plan_options *options, s
 {
         static int (*const parts[])(struct compile *) = {
                 refuse_unknown_wishes, add_namespaces, add_cgroups, plan_add_rootfs, add_names, add_sysctls, add_hooks, add_state,
+                plan_add_restore,
         };
         struct compile c;
 

@@ -13,6 +13,14 @@
 
 #include "agent/base/json.h"
 
+/* Processes that CRIU makes of its images. */
+struct plan_restore {
+        const char *program;            /* CRIU's */
+        const char *images;             /* a directory */
+        const char *work;               /* another, for its log, "restore.log", the pid file and a directory "mounts" that is there */
+        const char *streams[3];         /* what stdin, stdout and stderr were ("pipe:[123]"); NULL: nothing that is ours to give */
+};
+
 /* All borrowed for the call. */
 struct plan_options {
         const char *bundle;             /* absolute; root.path is relative to it */
@@ -22,6 +30,7 @@ struct plan_options {
         bool rootfs_fd;                 /* the root filesystem comes as a detached mount */
         const char *const *brought;     /* sources for which detached mounts come, ended by NULL; or NULL */
         bool tty;                       /* also when process.terminal does not ask for it */
+        const struct plan_restore *restore;     /* NULL: they begin with process.args */
 };
 
 /* The plan of the container @spec describes.  Appends to the empty @ret. */

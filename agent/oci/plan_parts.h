@@ -41,5 +41,8 @@ bool part_has_namespace(const struct compile *c, const char *type);
 /* The root, mounts, devices, masked and read-only paths. */
 int plan_add_rootfs(struct compile *c);
 
+/* Where what runs comes from images of CRIU's. */
+int plan_add_restore(struct compile *c);
+
 /* What runs, and as whom: @argv (NULL: process.args), user, limits, confinement, terminal, priorities. */
 int plan_add_process(struct compile *c, const char *const *argv);

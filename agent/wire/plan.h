@@ -58,12 +58,22 @@ enum plan_tag {
                                    u64 deadline; u64 period */
         PLAN_MEMORY_POLICY = 33, /* as for set_mempolicy(2): u32 mode with flags; u32 n; n * u64 nodes, lowest first */
         PLAN_MOUNT_LABEL = 34,  /* str: SELinux label of the file systems that are made for the container */
+        PLAN_RESTORE = 35,      /* str program; strv argv; strv env; str directory; str pid file: its processes come from this
+                                   program, see launch.h; of the rest of the plan the cgroups, root, binds, limits and hooks
+                                   of after the start count */
 };
 
 enum plan_id { PLAN_UID = 0, PLAN_GID = 1 };
 enum plan_cgroup { PLAN_CGROUP_V1 = 1, PLAN_CGROUP_UNIFIED = 2 };
 
 #define PLAN_NO_UMASK UINT32_MAX
+
+/* What the program of PLAN_RESTORE finds as fds: the ends of the container's streams, and namespaces that are not its own. */
+enum {
+        PLAN_FD_STDIO = 20,     /* and the next two */
+        PLAN_FD_NET = 23,
+        PLAN_FD_PID = 24,
+};
 
 enum {
         PLAN_MOUNT_BIND = 1 << 0,

@@ -17,7 +17,7 @@
 #include "plugin.h"
 
 #define CRINGLE_EXECUTOR_MAJOR 1
-#define CRINGLE_EXECUTOR_MINOR 2
+#define CRINGLE_EXECUTOR_MINOR 3
 
 /* Namespaces of a pod, as a mask. */
 enum {
@@ -40,6 +40,18 @@ struct cringle_pod_launch {
         const char *const *cgroup_dirs; /* the supervisor moves itself there before anything else; ended by NULL */
         /* Since 1.2: the SELinux labels of what the pod itself has, its init and that one's files; NULL: none. */
         const char *selinux_label, *mount_label;
+};
+
+/*
+ * Processes that start() restores from images of CRIU's, in the place of config.json's process.args.  All paths are absolute; the
+ * strings are borrowed.
+ */
+struct cringle_restore {
+        size_t size;
+        const char *program;            /* CRIU */
+        const char *images;             /* a directory; it stays as long as the container is not started */
+        const char *work;               /* another, empty; there is "restore.log" when start() has failed */
+        const char *streams[3];         /* what stdin, stdout, stderr are in the images ("pipe:[123]"); NULL: none of ours */
 };
 
 /* What stands at an entry of config.json's mounts: a detached mount in the place of what is at its source. */
@@ -65,6 +77,7 @@ struct cringle_container_launch {
         const char *share_pid_with;     /* container of this pod whose PID namespace is joined; NULL: by config.json */
         const struct cringle_brought_mount *mounts;     /* since 1.1, where features() has brought_mounts */
         size_t n_mounts;                /* at most CRINGLE_BROUGHT_MAX */
+        const struct cringle_restore *restore;  /* since 1.3, where features() has restore; NULL: they begin anew */
 };
 
 enum cringle_run_state {
@@ -150,6 +163,7 @@ struct cringle_executor_features {
         int selinux;
         int seccomp;
         int brought_mounts;             /* since 1.1: create() takes struct cringle_brought_mount */
+        int restore;                    /* since 1.3: and struct cringle_restore */
 };
 
 struct cringle_executor_ops {

@@ -114,6 +114,8 @@ static int native_features(void *self, struct cringle_executor_features *ret, st
         ret->seccomp = prctl(PR_GET_SECCOMP, 0, 0, 0, 0) >= 0;
         if (ret->size > offsetof(struct cringle_executor_features, brought_mounts))
                 ret->brought_mounts = 1;
+        if (ret->size > offsetof(struct cringle_executor_features, restore))
+                ret->restore = 1;
         return 0;
 }
 
@@ -204,6 +206,19 @@ static size_t brought_by(const struct cringle_container_launch *launch)
         return launch->size > offsetof(struct cringle_container_launch, n_mounts) ? launch->n_mounts : 0;
 }
 
+/* NULL: its processes begin with it.  A host of before 1.3 knows nothing else. */
+static const struct cringle_restore *restored_by(const struct cringle_container_launch *launch)
+{
+        return launch->size > offsetof(struct cringle_container_launch, restore) ? launch->restore : NULL;
+}
+
+static int make_restore_dir(const struct cringle_restore *r, struct cringle_err *err)
+{
+        auto_free char *mounts = str_printf(err, "%s/mounts", r->work);
+
+        return mounts ? file_make_dirs(mounts, 0700, err) : -1;
+}
+
 static int compile(const struct cringle_container_launch *launch, struct cringle_err *err)
 {
         const char *sources[CRINGLE_BROUGHT_MAX + 1] = { NULL };
@@ -211,11 +226,19 @@ static int compile(const struct cringle_container_launch *launch, struct cringle
                 .bundle = launch->bundle, .id = launch->id, .rootfs_fd = launch->rootfs_fd >= 0, .brought = sources,
                 .tty = launch->tty, .cgroup_unified = launch->cgroup_unified, .cgroup_v1 = launch->cgroup_v1,
         };
+        const struct cringle_restore *r = restored_by(launch);
+        struct plan_restore restore = { 0 };
         auto_json spec = NULL;
         auto_buf plan = BUF_INIT;
 
         for (size_t i = 0; i < brought_by(launch); i++)
                 sources[i] = launch->mounts[i].source;
+        if (r) {
+                restore = (struct plan_restore) { r->program, r->images, r->work, { r->streams[0], r->streams[1], r->streams[2] } };
+                options.restore = &restore;
+                if (make_restore_dir(r, err) < 0)
+                        return -1;
+        }
         if (json_parse_bytes(launch->config, strlen(launch->config), &spec, err) < 0)
                 return err_wrap(err, "config.json");
         if (plan_compile(spec, &options, &plan, err) < 0)

@@ -255,6 +255,7 @@ static const struct line lines[] = {
         MEMBER(cringle_container_launch, share_pid_with),
         MEMBER(cringle_container_launch, mounts),
         MEMBER(cringle_container_launch, n_mounts),
+        MEMBER(cringle_container_launch, restore),
         STRUCT(cringle_container_state),
         MEMBER(cringle_container_state, size),
         MEMBER(cringle_container_state, state),
@@ -293,6 +294,7 @@ static const struct line lines[] = {
         MEMBER(cringle_executor_features, selinux),
         MEMBER(cringle_executor_features, seccomp),
         MEMBER(cringle_executor_features, brought_mounts),
+        MEMBER(cringle_executor_features, restore),
         STRUCT(cringle_executor_ops),
         MEMBER(cringle_executor_ops, size),
         MEMBER(cringle_executor_ops, features),
@@ -373,6 +375,12 @@ static const struct line lines[] = {
         STRUCT(cringle_brought_mount),
         MEMBER(cringle_brought_mount, source),
         MEMBER(cringle_brought_mount, fd),
+        STRUCT(cringle_restore),
+        MEMBER(cringle_restore, size),
+        MEMBER(cringle_restore, program),
+        MEMBER(cringle_restore, images),
+        MEMBER(cringle_restore, work),
+        MEMBER(cringle_restore, streams),
 };
 
 #define N_LINES (sizeof lines / sizeof *lines)

@@ -23,6 +23,7 @@ static struct {
         [PLAN_ARGV] = { "argv", "l" }, [PLAN_ENV] = { "env", "l" }, [PLAN_TTY] = { "tty", "uu" },
         [PLAN_HOOK] = { "hook", "usllUusss" }, [PLAN_STATE] = { "state", "sss" }, [PLAN_BUNDLE] = { "bundle", "s" },
         [PLAN_PERSONALITY] = { "personality", "u" }, [PLAN_IO_PRIORITY] = { "io_priority", "u" },
+        [PLAN_RESTORE] = { "restore", "sllss" },
         [PLAN_SCHEDULER] = { "scheduler", "uUuuUUU" }, [PLAN_MEMORY_POLICY] = { "memory_policy", "uuUU" },
 };
 
@@ -273,6 +274,51 @@ static void a_container_needs_a_mount_namespace(void **state)
         assert_contains(err.text, "mount namespace");
 }
 
+static int compile_restore(const char *linux_, const char *members, bool tty, struct buf *out, struct cringle_err *err)
+{
+        const struct plan_restore restore = { "/usr/sbin/criu", "/b/images", "/b/work", { NULL, "pipe:[7]", "pipe:[8]" } };
+        const struct plan_options options = { .bundle = "/b", .id = "c", .rootfs_fd = true, .tty = tty, .restore = &restore };
+        auto_free char *text = spec_text("", "", linux_, members);
+        auto_json spec = parse(text);
+        auto_buf plan = BUF_INIT;
+
+        if (plan_compile(spec, &options, &plan, err) < 0)
+                return -1;
+        dump(&plan, out);
+        return 0;
+}
+
+static void what_is_restored_gets_what_is_not_its_own(void **state)
+{
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        auto_buf out = BUF_INIT;
+
+        assert_ok(compile_restore("", "", false, &out, &err), &err);
+        assert_contains(out.data,
+                        "restore </usr/sbin/criu> [criu,restore,--log-file=restore.log,-v4,--restore-detached,--restore-sibling,"
+                        "--manage-cgroups=ignore,--tcp-close,--ext-unix-sk,--file-locks,--images-dir,/b/images,--work-dir,/b/work,"
+                        "--pidfile,/b/work/pid,--root,/b/rootfs,--inherit-fd,fd[23]:extRootNetNS,--inherit-fd,fd[21]:pipe:[7],"
+                        "--inherit-fd,fd[22]:pipe:[8]] [PATH=/usr/sbin:/usr/bin:/sbin:/bin] </b/work/mounts> </b/work/pid>\n");
+}
+
+static void what_cannot_be_restored_is_refused(void **state)
+{
+        static const struct { const char *linux_, *members, *said; bool tty; } cases[] = {
+                { "", "", "with a terminal", true },
+                { "", ",\"hooks\":{\"createRuntime\":[{\"path\":\"/x\"}]}", "hooks.createRuntime", false },
+                { "", ",\"hooks\":{\"startContainer\":[{\"path\":\"/x\"}]}", "hooks.startContainer", false },
+        };
+
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+                struct cringle_err err = CRINGLE_ERR_INIT;
+                auto_buf out = BUF_INIT;
+
+                assert_int_equal(compile_restore(cases[i].linux_, cases[i].members, cases[i].tty, &out, &err), -1);
+                assert_int_equal(err.code, CRINGLE_E_UNIMPLEMENTED);
+                assert_contains(err.text, cases[i].said);
+        }
+}
+
 UNIT_MAIN(
         cmocka_unit_test(a_plain_specification_gives_a_plain_plan),
         cmocka_unit_test(mount_options_become_attributes),
@@ -282,4 +328,6 @@ UNIT_MAIN(
         cmocka_unit_test(equal_specifications_give_equal_plans),
         cmocka_unit_test(an_exec_has_its_own_command_and_terminal),
         cmocka_unit_test(what_cannot_be_done_or_must_not_be_is_refused),
-        cmocka_unit_test(a_container_needs_a_mount_namespace))
+        cmocka_unit_test(a_container_needs_a_mount_namespace),
+        cmocka_unit_test(what_is_restored_gets_what_is_not_its_own),
+        cmocka_unit_test(what_cannot_be_restored_is_refused))
