@@ -33,7 +33,7 @@ static const struct key programs[] = {
           .shown = "<libexecdir>/cringle-stream",
           .help = "The program that serves exec, attach and port-forward." },
         { "criu", KEY_PATH, AT(programs.criu), .fallback = "/usr/sbin/criu", .flags = KEY_LIVE,
-          .help = "CRIU, for checkpoints of containers; without it they are refused." },
+          .help = "CRIU, for checkpoints, and for pods made of them; without it they are refused." },
         { "oci", KEY_PATH, AT(programs.oci), .fallback = CRINGLE_LIBEXECDIR "/cringle-oci",
           .shown = "<libexecdir>/cringle-oci", .flags = KEY_LIVE,
           .help = "The OCI runtime command, for what wants one." },

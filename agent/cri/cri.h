@@ -51,6 +51,7 @@ HANDLER(cri_port_forward);
 
 HANDLER(cri_checkpoint_container);
 HANDLER(cri_checkpoint_pod);
+HANDLER(cri_restore_pod);
 HANDLER(cri_update_container_resources);
 HANDLER(cri_update_pod_sandbox_resources);
 

@@ -42,6 +42,7 @@ static const struct rpc_handler runtime[] = {
 
         { "CheckpointContainer", cri_checkpoint_container },
         { "CheckpointPod", cri_checkpoint_pod },
+        { "RestorePod", cri_restore_pod },
         { "UpdateContainerResources", cri_update_container_resources },
         { "UpdatePodSandboxResources", cri_update_pod_sandbox_resources },
 

@@ -112,9 +112,9 @@ static void auto_response_(Criu__Response **r)
  * What the log calls errors, without their time and place: "(00.15) Error (criu/mount.c:753): mnt: ...".  The cause comes late,
  * and last of all what it led to; early ones may be about what CRIU can do without.
  */
-static void add_reason(int images, struct cringle_err *err)
+void criu_add_reason(int dir, const char *name, struct cringle_err *err)
 {
-        auto_fd int fd = openat(images, LOG, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        auto_fd int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
         auto_buf log = BUF_INIT;
         const char *last[2] = { NULL };
 
@@ -123,7 +123,7 @@ static void add_reason(int images, struct cringle_err *err)
         for (const char *at = log.data; (at = strstr(at, ") Error (")) != NULL; at++) {
                 const char *text = strstr(at, "): ");
 
-                if (text && strncmp(text, "): Dumping FAILED", 17) != 0) {
+                if (text && strncmp(text, "): Dumping FAILED", 17) != 0 && strncmp(text, "): Restoring FAILED", 19) != 0) {
                         last[0] = last[1];
                         last[1] = text + 3;
                 }
@@ -200,7 +200,7 @@ static int hear_until(const struct dump *d, const char *name, const struct cring
 
 static int fail(const struct dump *d, struct cringle_err *err)
 {
-        add_reason(d->what->images, err);
+        criu_add_reason(d->what->images, LOG, err);
         return d->what->name ? err_wrap(err, "%s: criu", d->what->name) : err_wrap(err, "criu");
 }
 

@@ -30,3 +30,6 @@ struct criu_dump {
  */
 int criu_dump(const struct criu_dump *dumps, size_t n, int (*frozen)(void *data, size_t nth, struct cringle_err *err), void *data,
               const struct cringle_call *call, struct cringle_err *err);
+
+/* Add what its log @name in the directory @dir calls the cause to @err, if there is such a log and it does. */
+void criu_add_reason(int dir, const char *name, struct cringle_err *err);

@@ -15,6 +15,7 @@
 #include "agent/image/lookup.h"
 #include "agent/image/reference.h"
 #include "agent/pod/model.h"
+#include "agent/pod/restored.h"
 
 /*
  * What the steps make for one another.  It lives in the task (task_extra()) and is
@@ -26,6 +27,7 @@ struct making {
         struct json_object *spec;
         struct cringle_cgroup_dirs dirs;
         bool has_dirs;
+        char *from;                     /* a checkpoint's part that it begins with; NULL: it begins anew */
 };
 
 static int record(void *object, const char *step, struct cringle_err *err)
@@ -63,6 +65,7 @@ static int release_image(void *object, const struct cringle_call *call, struct c
 
 static int prepare_rootfs(struct task *t, void *object, const struct cringle_call *call, struct cringle_err *err)
 {
+        const struct making *m = task_extra(t);
         struct container *c = object;
         auto_free char *rootfs = str_printf(err, "%s/rootfs", c->bundle);
         struct cringle_user_ns user_ns = { .fd = -1 };
@@ -74,7 +77,7 @@ static int prepare_rootfs(struct task *t, void *object, const struct cringle_cal
         if (r >= 0)
                 r = images_rootfs_prepare(c->pods->images, c->image, c->id, r ? &user_ns : NULL, err);
         fd_close(user_ns.fd);
-        return r;
+        return r == 0 && m->from ? restored_take(c, m->from, call, err) : r;
 }
 
 int container_remove_files(struct container *c, struct cringle_err *err)
@@ -252,7 +255,7 @@ static int build_spec(struct task *t, void *object, const struct cringle_call *c
                 return -1;
         strv_free(c->args);
         c->args = hooks_args(m->spec);
-        return 0;
+        return m->from ? restored_check(c, m->from, m->spec, err) : 0;
 }
 
 static int forget_hooks(void *object, const struct cringle_call *call, struct cringle_err *err)
@@ -417,6 +420,7 @@ static int create_process(struct task *t, void *object, const struct cringle_cal
         struct container *target = pid_target(c);
         struct cringle_container_state state = { .size = sizeof state };
         struct handed handed = { .rootfs = -1, .user_ns.fd = -1 };
+        struct restored restored = { 0 };
         auto_buf text = BUF_INIT;
         struct cringle_container_launch launch = {
                 .size = sizeof launch,
@@ -432,10 +436,11 @@ static int create_process(struct task *t, void *object, const struct cringle_cal
                 .cgroup_v1 = (const char *const *) m->dirs.v1,
                 .share_pid_with = target ? target->id : NULL,
                 .mounts = handed.images,
+                .restore = m->from ? &restored.launch : NULL,
         };
         int r = -1;
 
-        if (write_bundle(c, m->spec, &text, err) == 0 && make_log_dir(c, err) == 0 &&
+        if ((!m->from || restored_init(&restored, c, err) == 0) && write_bundle(c, m->spec, &text, err) == 0 && make_log_dir(c, err) == 0 &&
             mount_label(m->spec, &handed.label, err) >= 0 && open_handed(c, &handed, err) == 0) {
                 launch.config = text.data;
                 launch.rootfs_fd = handed.rootfs;
@@ -443,6 +448,7 @@ static int create_process(struct task *t, void *object, const struct cringle_cal
                 r = pods->executor.ops->create(pods->executor.self, call, &launch, &state, err);
         }
         handed_done(&handed);
+        restored_done(&restored);
         if (r < 0)
                 return -1;
 
@@ -549,6 +555,7 @@ static void forget(struct task *t, struct container *c)
 
         image_config_free(m->image);
         json_object_put(m->spec);
+        free(m->from);
         if (m->has_dirs)
                 c->pods->cgroup.ops->free_dirs(&m->dirs);
 }
@@ -674,8 +681,8 @@ static int begin(struct pod *pod, const Cri__CreateContainerRequest *request, st
         return 0;
 }
 
-void pods_create_container(struct pods *pods, const Cri__CreateContainerRequest *request, pods_done_fn done,
-                           void *data)
+/* @from: what it begins with, or NULL. */
+static void create(struct pods *pods, const Cri__CreateContainerRequest *request, const char *from, pods_done_fn done, void *data)
 {
         struct cringle_err err = CRINGLE_ERR_INIT;
         struct making *making = NULL;
@@ -703,7 +710,7 @@ void pods_create_container(struct pods *pods, const Cri__CreateContainerRequest 
 
         key = str_printf(&err, "%s/%s/%u", pod->id, request->config->metadata->name, request->config->metadata->attempt);
         c = key ? map_get(&pods->container_names, key) : NULL;
-        if (c && !message_equal(c->request->config, request->config)) {
+        if (c && (from || !message_equal(c->request->config, request->config))) {
                 err_set(&err, CRINGLE_E_EXISTS, "container %s (attempt %u) of this pod is %s, with another configuration",
                         request->config->metadata->name, request->config->metadata->attempt, c->id);
         } else if (c && c->closing) {
@@ -713,7 +720,7 @@ void pods_create_container(struct pods *pods, const Cri__CreateContainerRequest 
                 r = 0;
         } else if (key && (c || begin(pod, request, &c, &err) == 0)) {
                 making = calloc(1, sizeof *making);
-                if (!making)
+                if (!making || (from && !(making->from = strdup(from))))
                         abort();
                 pods_start_container_task(c, &container_create, true, making, done, data);
                 pthread_mutex_unlock(&pods->tasks.lock);
@@ -723,4 +730,15 @@ void pods_create_container(struct pods *pods, const Cri__CreateContainerRequest 
 end:
         pthread_mutex_unlock(&pods->tasks.lock);
         done(data, id, r < 0 ? &err : NULL);
+}
+
+void pods_create_container(struct pods *pods, const Cri__CreateContainerRequest *request, pods_done_fn done, void *data)
+{
+        create(pods, request, NULL, done, data);
+}
+
+void pods_create_restored(struct pods *pods, const Cri__CreateContainerRequest *request, const char *from, pods_done_fn done,
+                          void *data)
+{
+        create(pods, request, from, done, data);
 }

@@ -8,6 +8,7 @@
 #include "agent/base/log.h"
 #include "agent/base/str.h"
 #include "agent/pod/model.h"
+#include "agent/pod/restored.h"
 
 /* Of a container that never ran: what shells say of a command that cannot be run. */
 #define EXIT_NOT_STARTED 128
@@ -47,10 +48,15 @@ static int start_process(struct task *t, void *object, const struct cringle_call
         struct container *c = object;
         const struct host_executor *executor = &c->pods->executor;
         struct cringle_container_state state = { .size = sizeof state };
+        struct cringle_err why = CRINGLE_ERR_INIT;
         bool ended;
 
-        if (executor->ops->start(executor->self, call, c->pod->id, c->id, &state, err) < 0)
+        if (executor->ops->start(executor->self, call, c->pod->id, c->id, &state, err) < 0) {
+                restored_explain(c, err);
                 return -1;
+        }
+        if (restored_drop(c, &why) < 0)
+                log_warning("container %.12s: %s", c->id, why.text);
 
         pthread_mutex_lock(&c->pods->tasks.lock);
         ended = container_set_state(c, &state);

@@ -129,6 +129,7 @@ struct pod {
         bool closing;                   /* stops or is being removed: no new containers */
         bool rebooted;                  /* its row is of another boot, and so was all it had in the kernel */
         bool lost;                      /* restore found no monitor */
+        bool restoring;                 /* being filled from a checkpoint: its containers are not all there yet */
         bool detached;                  /* stopped to the end: no network, monitor or namespaces any more */
         struct container *containers;
         struct lane lane;
@@ -294,6 +295,16 @@ int container_drop_checkpoint(const struct container *c, struct cringle_err *err
  */
 int pod_drop_checkpoint(const struct pod *pod, struct cringle_err *err);
 void container_give_up_capture(struct container *c);
+
+/*
+ * sandbox_restore.c.  A pod that is being filled has a mark in its directory, so that the next start removes what a killed agent
+ * has left of it.  The two requests are those of the parts that it is made of; @from is a container's directory in the checkpoint.
+ */
+int pod_mark_restoring(const struct pod *pod, struct cringle_err *err);
+bool pod_is_restoring(const struct pod *pod);
+void pods_run_restoring(struct pods *pods, const Cri__RunPodSandboxRequest *request, pods_done_fn done, void *data);
+void pods_create_restored(struct pods *pods, const Cri__CreateContainerRequest *request, const char *from, pods_done_fn done,
+                          void *data);
 
 /* files.c: resolv.conf, hosts, hostname of a pod, and where containers get them and shm from: <run_dir>/files/<name>. */
 int pod_write_files(const struct pod *pod, struct cringle_err *err);

@@ -100,6 +100,19 @@ void pods_checkpoint_container(struct pods *pods, const Cri__CheckpointContainer
 void pods_checkpoint_sandbox(struct pods *pods, const Cri__CheckpointPodRequest *request, int64_t deadline, pods_done_fn done,
                              void *data);
 
+/*
+ * A pod and its containers from such a directory, which is only read; all of them, created, or none.  Reads files: for workers.
+ * @request and @call are borrowed until @done is called; once @call is over, so is this.  @list is borrowed for @done.
+ */
+struct pods_restored {
+        const char *name, *id;
+};
+
+typedef void (*pods_restored_fn)(void *data, const char *pod, const struct pods_restored *list, size_t n,
+                                 const struct cringle_err *err);
+void pods_restore_sandbox(struct pods *pods, const Cri__RestorePodRequest *request, const struct cringle_call *call,
+                          pods_restored_fn done, void *data);
+
 /* Keeps what a kubelet has made of the pod's own cgroup. */
 void pods_update_sandbox(struct pods *pods, const Cri__UpdatePodSandboxResourcesRequest *request, pods_done_fn done,
                          void *data);

@@ -269,6 +269,7 @@ static void restore_pod(struct pod *pod)
         }
         if (pod_drop_checkpoint(pod, &err) < 0)
                 log_warning("pod %.12s: %s", pod->id, err.text);
+        pod->restoring = pod_is_restoring(pod);
         hooks_adopt(pod->pods->hooks, &subject);
 
         pod->lost = !adopt(pod);
@@ -288,10 +289,11 @@ static void go_on_with_pod(struct pod *pod)
 {
         for (struct container *c = pod->containers; c; c = c->next)
                 go_on_with_container(c);
-        if (under_way(pod->step, "remove") || under_way(pod->step, "stop") || pod->lost) {
+        if (under_way(pod->step, "remove") || under_way(pod->step, "stop") || pod->lost || pod->restoring) {
+                bool remove = pod->restoring || under_way(pod->step, "remove");
+
                 pod->closing = true;
-                pods_start_pod_task(pod, under_way(pod->step, "remove") ? &sandbox_remove : &sandbox_stop, true, NULL, NULL,
-                                    NULL);
+                pods_start_pod_task(pod, remove ? &sandbox_remove : &sandbox_stop, true, NULL, NULL, NULL);
         }
 }
 

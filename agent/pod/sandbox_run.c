@@ -44,6 +44,8 @@ static int make_dirs(struct task *t, void *object, const struct cringle_call *ca
 
         if (pod_user_ns_available(pod, err) < 0 || file_make_dirs(pod->run_dir, 0700, err) < 0 || file_make_dirs(pod->dir, 0700, err) < 0)
                 return -1;
+        if (pod->restoring && pod_mark_restoring(pod, err) < 0)
+                return -1;
         if (str_empty(log_dir))
                 return 0;
         if (GUARD(log_directory) && !path_is_clean(log_dir))
@@ -504,7 +506,7 @@ static int check(const Cri__RunPodSandboxRequest *request, struct cringle_err *e
 }
 
 /* A new pod, in the maps; the lock is held. */
-static int begin(struct pods *pods, const Cri__RunPodSandboxRequest *request, struct pod **ret,
+static int begin(struct pods *pods, const Cri__RunPodSandboxRequest *request, bool restoring, struct pod **ret,
                  struct cringle_err *err)
 {
         Cri__RunPodSandboxRequest *copy = message_copy(request);
@@ -519,6 +521,7 @@ static int begin(struct pods *pods, const Cri__RunPodSandboxRequest *request, st
                 message_free(copy);
                 return -1;
         }
+        pod->restoring = restoring;
         if (pod_place(pod, err) < 0 || pod_take_level(pod, err) < 0 || pod_enter(pod, err) < 0) {
                 pod_unref(pod);
                 return -1;
@@ -527,7 +530,8 @@ static int begin(struct pods *pods, const Cri__RunPodSandboxRequest *request, st
         return 0;
 }
 
-void pods_run_sandbox(struct pods *pods, const Cri__RunPodSandboxRequest *request, pods_done_fn done, void *data)
+/* @restoring: one that is to be filled from a checkpoint, and is no other request's. */
+static void run(struct pods *pods, const Cri__RunPodSandboxRequest *request, bool restoring, pods_done_fn done, void *data)
 {
         const Cri__PodSandboxMetadata *m = request->config ? request->config->metadata : NULL;
         struct cringle_err err = CRINGLE_ERR_INIT;
@@ -544,7 +548,7 @@ void pods_run_sandbox(struct pods *pods, const Cri__RunPodSandboxRequest *reques
         pthread_mutex_lock(&pods->tasks.lock);
         key = str_printf(&err, "%s/%s/%s/%u", m->namespace_, m->name, m->uid, m->attempt);
         pod = key ? map_get(&pods->by_name, key) : NULL;
-        if (pod && !message_equal(pod->request, request)) {
+        if (pod && (restoring || pod->restoring || !message_equal(pod->request, request))) {
                 err_set(&err, CRINGLE_E_EXISTS, "pod %s/%s (attempt %u) is held by sandbox %s, with another configuration",
                         m->namespace_, m->name, m->attempt, pod->id);
         } else if (pod && pod->closing) {
@@ -554,7 +558,7 @@ void pods_run_sandbox(struct pods *pods, const Cri__RunPodSandboxRequest *reques
                 r = 0;
         } else if (pod && pod->visible) {
                 err_set(&err, CRINGLE_E_UNAVAILABLE, "sandbox %s of this name has yet to be stopped", pod->id);
-        } else if (key && (pod || begin(pods, request, &pod, &err) == 0)) {
+        } else if (key && (pod || begin(pods, request, restoring, &pod, &err) == 0)) {
                 pods_start_pod_task(pod, &sandbox_run, true, NULL, done, data);
                 pthread_mutex_unlock(&pods->tasks.lock);
                 return;
@@ -562,4 +566,14 @@ void pods_run_sandbox(struct pods *pods, const Cri__RunPodSandboxRequest *reques
         pthread_mutex_unlock(&pods->tasks.lock);
 
         done(data, id, r < 0 ? &err : NULL);
+}
+
+void pods_run_sandbox(struct pods *pods, const Cri__RunPodSandboxRequest *request, pods_done_fn done, void *data)
+{
+        run(pods, request, false, done, data);
+}
+
+void pods_run_restoring(struct pods *pods, const Cri__RunPodSandboxRequest *request, pods_done_fn done, void *data)
+{
+        run(pods, request, true, done, data);
 }

@@ -173,7 +173,6 @@ if [[ ! -e /sys/module/apparmor/parameters/enabled || $(cat /sys/module/apparmor
         check "a profile is refused where there is no AppArmor" refuses 'no AppArmor' \
                 container_create web armored true '.linux.security_context.apparmor = {profile_type: 2, localhost_ref: "x"}'
 fi
-check "RestorePod is refused by its name" refused_with "RestorePod is not implemented" asks RestorePod '{}'
 check "swap below memory is refused" refuses 'swap' container_create web swap true \
         '.linux.resources = {memory_limit_in_bytes: 33554432, memory_swap_limit_in_bytes: 16777216}'
 
