@@ -686,11 +686,17 @@ static int set_oom_score(pid_t pid, int score, struct cringle_err *warning, stru
         return 0;
 }
 
+int launch_oom_score(struct rec_cursor plan, pid_t pid, int usual, struct cringle_err *warning, struct cringle_err *err)
+{
+        struct rec_cursor body;
+
+        return set_oom_score(pid, rec_first(plan, PLAN_OOM_SCORE, &body) ? (int) rec_get_u32(&body) : usual, warning, err);
+}
+
 int launch_limit(struct rec_cursor plan, pid_t pid, int default_oom_score, struct cringle_err *warning,
                  struct cringle_err *err)
 {
         struct rec_cursor at = plan, body;
-        int score = default_oom_score;
 
         warning->code = CRINGLE_OK;
         while (rec_find(&at, PLAN_RLIMIT, &body)) {
@@ -700,9 +706,7 @@ int launch_limit(struct rec_cursor plan, pid_t pid, int default_oom_score, struc
                 if (set_rlimit(pid, resource, soft, hard, warning, err) < 0)
                         return -1;
         }
-        if (rec_first(plan, PLAN_OOM_SCORE, &body))
-                score = (int) rec_get_u32(&body);
-        return set_oom_score(pid, score, warning, err);
+        return launch_oom_score(plan, pid, default_oom_score, warning, err);
 }
 
 /* Where the kernel has put this program's arguments, and behind them its environment. */

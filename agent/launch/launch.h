@@ -119,6 +119,9 @@ int launch_go(int process_fd, int tty_slave, struct cringle_err *err);
 int launch_limit(struct rec_cursor plan, pid_t pid, int default_oom_score, struct cringle_err *warning,
                  struct cringle_err *err);
 
+/* The score alone; @usual when the plan says none. */
+int launch_oom_score(struct rec_cursor plan, pid_t pid, int usual, struct cringle_err *warning, struct cringle_err *err);
+
 /*
  * Make this program safe to become a container's first process: non-dumpable, and
  * running from a sealed memory file, so that what a container finds behind

@@ -275,7 +275,7 @@ static void process_ended(struct container *c, int status);
 /* The program that restores has ended: with 0, the container is what it has made. */
 static void restorer_ended(struct container *c, int status)
 {
-        struct cringle_err err = CRINGLE_ERR_INIT;
+        struct cringle_err err = CRINGLE_ERR_INIT, warning = CRINGLE_ERR_INIT;
         pid_t pid = restored_pid(c);
 
         if (!WIFEXITED(status) || WEXITSTATUS(status) != 0 || pid == 0 || (!c->restored_died && !child_is_there(pid))) {
@@ -289,10 +289,13 @@ static void restorer_ended(struct container *c, int status)
         free(c->restore_pid_file);
         c->restore_pid_file = NULL;
         c->state.pid = c->pid = pid;
-        if (!c->restored_died && limit_process(c->plan, pid, &c->warnings, &err) < 0) {
+        /* Its resource limits it may have changed itself: they are as they were. */
+        if (!c->restored_died && launch_oom_score(c->plan, pid, monitor.oom_score, &warning, &err) < 0) {
                 launch_failed(c, &err);
                 return;
         }
+        if (warning.code != CRINGLE_OK)
+                add_warning(&c->warnings, warning.text);
         runs(c);
         if (c->restored_died)
                 process_ended(c, c->restored_status);
@@ -710,7 +713,7 @@ int container_start(struct container *c, struct cringle_err *err)
         if (c->phase != PHASE_CREATED || c->destroying)
                 return err_set(err, CRINGLE_E_PRECONDITION, "container %s is %s", c->id,
                                c->phase == PHASE_EXITED ? "over" : "not ready to be started");
-        /* What is restored is limited when it is there, and not who does it. */
+        /* Not who restores. */
         if ((!c->restore_pid_file && limit_process(c->plan, c->pid, &c->warnings, err) < 0) ||
             launch_go(c->process_source.fd, c->tty_slave, err) < 0) {
                 launch_failed(c, err);

@@ -224,12 +224,12 @@ echo there >"$E2E_TMP/volume/file"
 own='.linux.security_context.namespace_options = {pid: 1}'
 strict='.linux.security_context += {seccomp: {profile_type: 0}, masked_paths: ["/proc/acpi", "/proc/keys", "/sys/firmware"],
         readonly_paths: ["/proc/sys", "/proc/bus"], no_new_privs: true, readonly_rootfs: true}
-        | .linux.resources = {memory_limit_in_bytes: 67108864, cpu_quota: 50000, cpu_period: 100000}'
+        | .linux.resources = {memory_limit_in_bytes: 67108864, cpu_quota: 50000, cpu_period: 100000, oom_score_adj: 500}'
 check "one that is confined comes back" round "$own" "$count" "$own | $strict"
 main=$(cat "$E2E_TMP/main.id")
 check "as confined as it was" same "$(crictl exec "$main" sh -c 'sed -nE "s/^(Seccomp|NoNewPrivs):.//p" /proc/1/status
-        touch /x 2>&1; grep -o " /proc/sys ro" /proc/1/mountinfo; ls -A /sys/firmware; wc -c </proc/keys')" \
-        $'1\n2\ntouch: /x: Read-only file system\n /proc/sys ro\n0'
+        touch /x 2>&1; grep -o " /proc/sys ro" /proc/1/mountinfo; ls -A /sys/firmware; wc -c </proc/keys; cat /proc/1/oom_score_adj')" \
+        $'1\n2\ntouch: /x: Read-only file system\n /proc/sys ro\n0\n500'
 pod_remove web
 check "with mounts of all kinds" round "$own" "$count" "$own | .mounts = [{container_path: \"/empty\", host_path: \"/dev/shm\"},
         {container_path: \"/volume\", host_path: \"$E2E_TMP/volume\", readonly: true}, {container_path: \"/data\", image: {image: \"$E2E_IMAGE\"}, readonly: true}]"
@@ -303,6 +303,11 @@ check "a damaged archive is refused" refused 'changes of the root filesystem' Re
 copy=$(a_copy_of "$E2E_TMP/one")
 echo '["/root/../../../etc/hosts"]' >"$copy/containers/main/deleted.files"
 check "so are deletions that lead out" refused 'no path of a file' RestorePod "$(again "$copy")"
+copy=$(a_copy_of "$E2E_TMP/one")
+jq -c '.mounts += [{destination: "/node", type: "bind", source: "/", options: ["rbind"]}]' "$E2E_TMP/one/containers/main/spec.dump" \
+        >"$copy/containers/main/spec.dump"
+check "mounts that the checkpoint alone has are refused" refused 'mounts are others' RestorePod "$(again "$copy")"
+copy=$(a_copy_of "$E2E_TMP/one")
 mkdir "$E2E_TMP/forged" "$E2E_TMP/target"
 ln -s "$E2E_TMP/target" "$E2E_TMP/forged/link"
 tar -C "$E2E_TMP/forged" -cf "$copy/containers/main/rootfs-diff.tar" link
