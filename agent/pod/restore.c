@@ -175,14 +175,14 @@ static void look_at_container(struct container *c)
                 log_error("container %.12s: %s", c->id, err.text);
 }
 
-static void roll_back_container(struct container *c)
+static void roll_back_container(struct container *c, const char *step)
 {
         struct pods *pods = c->pods;
         struct cringle_err err = CRINGLE_ERR_INIT;
         bool undone;
 
-        log_info("container %.12s: its creation was interrupted at '%s' and is undone", c->id, step_name(c->step));
-        undone = procedure_undo(&container_create, c, step_name(c->step), &err) == 0;
+        log_info("container %.12s: its creation was interrupted at '%s' and is undone", c->id, step);
+        undone = procedure_undo(&container_create, c, step, &err) == 0;
         if (!undone)
                 log_error("container %.12s: %s", c->id, err.text);
         images_release(pods->images, c->id);    /* held since it was loaded, whatever step it had come to */
@@ -202,7 +202,7 @@ static void restore_container(struct container *c)
 
         if (under_way(c->step, "create")) {
                 c->visible = false;
-                roll_back_container(c);
+                roll_back_container(c, step_name(c->step));
                 return;
         }
         if (container_drop_checkpoint(c, &err) < 0)
@@ -222,14 +222,14 @@ static void go_on_with_container(struct container *c)
         }
 }
 
-static void roll_back_pod(struct pod *pod)
+static void roll_back_pod(struct pod *pod, const char *step)
 {
         struct pods *pods = pod->pods;
         struct cringle_err err = CRINGLE_ERR_INIT;
         bool undone;
 
-        log_info("pod %.12s: its start was interrupted at '%s' and is undone", pod->id, step_name(pod->step));
-        undone = procedure_undo(&sandbox_run, pod, step_name(pod->step), &err) == 0;
+        log_info("pod %.12s: its start was interrupted at '%s' and is undone", pod->id, step);
+        undone = procedure_undo(&sandbox_run, pod, step, &err) == 0;
         if (!undone)
                 log_error("pod %.12s: %s", pod->id, err.text);
         pthread_mutex_lock(&pods->tasks.lock);
@@ -256,6 +256,26 @@ static bool adopt(struct pod *pod)
         return false;
 }
 
+/* Whoever wanted it made of a checkpoint has no answer: it goes as if the last step had been interrupted, of all that it has. */
+static void roll_back_restored(struct pod *pod)
+{
+        const char *last = procedure_last_step(&sandbox_run);
+        struct cringle_err err = CRINGLE_ERR_INIT;
+        struct container *next;
+
+        adopt(pod);
+        for (struct container *c = pod->containers; c; c = next) {
+                next = c->next;
+                c->visible = false;
+                roll_back_container(c, under_way(c->step, "create") ? step_name(c->step) : procedure_last_step(&container_create));
+        }
+        pod->visible = false;
+        /* Its mark goes with its directory, before its row does. */
+        if (store_pod(pod, "run", last, DB_FAST, &err) < 0)
+                log_error("pod %.12s: %s", pod->id, err.text);
+        roll_back_pod(pod, last);
+}
+
 static void restore_pod(struct pod *pod)
 {
         struct hooks_subject subject = pod_subject(pod);
@@ -264,12 +284,15 @@ static void restore_pod(struct pod *pod)
 
         if (under_way(pod->step, "run")) {
                 pod->visible = false;
-                roll_back_pod(pod);
+                roll_back_pod(pod, step_name(pod->step));
+                return;
+        }
+        if (pod_is_restoring(pod)) {
+                roll_back_restored(pod);
                 return;
         }
         if (pod_drop_checkpoint(pod, &err) < 0)
                 log_warning("pod %.12s: %s", pod->id, err.text);
-        pod->restoring = pod_is_restoring(pod);
         hooks_adopt(pod->pods->hooks, &subject);
 
         pod->lost = !adopt(pod);
@@ -289,11 +312,10 @@ static void go_on_with_pod(struct pod *pod)
 {
         for (struct container *c = pod->containers; c; c = c->next)
                 go_on_with_container(c);
-        if (under_way(pod->step, "remove") || under_way(pod->step, "stop") || pod->lost || pod->restoring) {
-                bool remove = pod->restoring || under_way(pod->step, "remove");
-
+        if (under_way(pod->step, "remove") || under_way(pod->step, "stop") || pod->lost) {
                 pod->closing = true;
-                pods_start_pod_task(pod, remove ? &sandbox_remove : &sandbox_stop, true, NULL, NULL, NULL);
+                pods_start_pod_task(pod, under_way(pod->step, "remove") ? &sandbox_remove : &sandbox_stop, true, NULL, NULL,
+                                    NULL);
         }
 }
 

@@ -548,7 +548,7 @@ static void run(struct pods *pods, const Cri__RunPodSandboxRequest *request, boo
         pthread_mutex_lock(&pods->tasks.lock);
         key = str_printf(&err, "%s/%s/%s/%u", m->namespace_, m->name, m->uid, m->attempt);
         pod = key ? map_get(&pods->by_name, key) : NULL;
-        if (pod && (restoring || pod->restoring || !message_equal(pod->request, request))) {
+        if (pod && ((!pod->closing && (restoring || pod->restoring)) || !message_equal(pod->request, request))) {
                 err_set(&err, CRINGLE_E_EXISTS, "pod %s/%s (attempt %u) is held by sandbox %s, with another configuration",
                         m->namespace_, m->name, m->attempt, pod->id);
         } else if (pod && pod->closing) {

@@ -93,6 +93,15 @@ static int undo_from(const struct procedure *p, const struct step *step, void *o
         return r;
 }
 
+const char *procedure_last_step(const struct procedure *p)
+{
+        const struct step *s = p->steps;
+
+        while (s[1].name)
+                s++;
+        return s->name;
+}
+
 int procedure_undo(const struct procedure *p, void *object, const char *step, struct cringle_err *err)
 {
         const struct step *at = p->steps;

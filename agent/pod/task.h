@@ -133,5 +133,8 @@ void tasks_describe(struct tasks *tasks,
                     void (*fn)(void *data, const char *procedure, const char *id, const char *step, int64_t age),
                     void *data);
 
+/* The name of the step that comes last. */
+const char *procedure_last_step(const struct procedure *procedure);
+
 /* After a crash: undo @procedure on @object from the step called @step.  -1: something could not be undone. */
 int procedure_undo(const struct procedure *procedure, void *object, const char *step, struct cringle_err *err);
