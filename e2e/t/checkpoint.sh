@@ -112,6 +112,18 @@ if (($(awk '/^CapEff/ { print "0x" $2 }' /proc/self/status) >> 24 & 1)); then
         user='run_as_user: {value: 1000},'
 fi
 first=$id
+
+# A tree that hides another: overlayfs marks its top alone.
+nginx=registry.k8s.io/e2e-test-images/nginx:1.14-2
+crictl pull "$nginx" >/dev/null
+id=$(container_run web deep 'rm -r /usr/share && mkdir -p /usr/share/nginx && touch /usr/share/mine && while :; do sleep 0.1; done' \
+        ".image = {image: \"$nginx\"}")
+eventually 5 crictl exec "$id" test -e /usr/share/mine
+check "with a tree that was removed and made again, too" checkpoint "$E2E_TMP/deep.tar"
+check "what was deeper in it is named" same "$(tar -xOf "$E2E_TMP/deep.tar" deleted.files | jq -r '.[] | select(startswith("/usr/"))')" \
+        /usr/share/nginx/html
+crictl rm --force "$id" >/dev/null
+
 for what in '.tty = true' '.linux.security_context = {namespace_options: {pid: 0}}' \
         '.linux.security_context = {seccomp: {profile_type: 0}, masked_paths: ["/proc/kcore", "/proc/acpi", "/sys/firmware"],
                 readonly_paths: ["/proc/sys", "/proc/bus"], no_new_privs: true, '"$user"' readonly_rootfs: true}
