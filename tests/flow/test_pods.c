@@ -633,6 +633,17 @@ static void no_variable_of_one_reaches_another(void **state)
         assert_nothing_left(f);
 }
 
+/* The agent's own answer comes a little before our deadline, which it may miss on a busy machine: then once more. */
+#define assert_told(asking, words)                                                      \
+        do {                                                                            \
+                int tries_ = 0;                                                         \
+                                                                                        \
+                do                                                                      \
+                        assert_code(CRINGLE_E_DEADLINE, (asking));                      \
+                while (!strstr(flow_err.text, (words)) && ++tries_ < 20);               \
+                assert_contains(flow_err.text, (words));                                \
+        } while (0)
+
 static void one_who_waits_no_longer_is_told_the_step_and_the_next_gets_the_id(void **state)
 {
         struct flow *f = *state;
@@ -647,9 +658,8 @@ static void one_who_waits_no_longer_is_told_the_step_and_the_next_gets_the_id(vo
         assert_true(fake_hangs());
         flow_patience = 400 * NSEC_PER_MSEC;
         for (int i = 0; i < 2; i++) {
-                assert_code(CRINGLE_E_DEADLINE, ask_run(f, &a, pod));
+                assert_told(ask_run(f, &a, pod), "'attach network'");
                 assert_contains(flow_err.text, "run pod");
-                assert_contains(flow_err.text, "'attach network'");
         }
         assert_int_equal(fake_alive("pod"), 1);
         flow_patience = 30 * NSEC_PER_SEC;
@@ -663,8 +673,7 @@ static void one_who_waits_no_longer_is_told_the_step_and_the_next_gets_the_id(vo
         run_begin(&creates);
         assert_true(fake_hangs());
         flow_patience = 400 * NSEC_PER_MSEC;
-        assert_code(CRINGLE_E_DEADLINE, ask_create(f, &c, id));
-        assert_contains(flow_err.text, "'create process'");
+        assert_told(ask_create(f, &c, id), "'create process'");
         flow_patience = 30 * NSEC_PER_SEC;
         fake_hang(NULL);
         assert_code(0, ask_create(f, &c, id));
