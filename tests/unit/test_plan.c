@@ -87,18 +87,26 @@ static char *spec_text(const char *process, const char *mounts, const char *linu
         return text;
 }
 
+static int compile_as(const char *text, const struct plan_options *options, struct buf *out, struct cringle_err *err)
+{
+        auto_json spec = parse(text);
+        auto_buf plan = BUF_INIT;
+
+        if (plan_compile(spec, options, &plan, err) < 0)
+                return -1;
+        dump(&plan, out);
+        return 0;
+}
+
 static int compile(const char *text, struct buf *out, struct cringle_err *err)
 {
         static const char *const v1[] = { "/sys/fs/cgroup/memory/pod/c", "/sys/fs/cgroup/pids/pod/c", NULL };
         static const char *const brought[] = { "/one", "/two", NULL };
-        struct plan_options options = { .bundle = "/b", .id = "c", .brought = brought, .cgroup_unified = "/sys/fs/cgroup/unified/pod/c", .cgroup_v1 = v1 };
-        auto_json spec = parse(text);
-        auto_buf plan = BUF_INIT;
+        const struct plan_options options = {
+                .bundle = "/b", .id = "c", .brought = brought, .cgroup_unified = "/sys/fs/cgroup/unified/pod/c", .cgroup_v1 = v1,
+        };
 
-        if (plan_compile(spec, &options, &plan, err) < 0)
-                return -1;
-        dump(&plan, out);
-        return 0;
+        return compile_as(text, &options, out, err);
 }
 
 #define USUAL_DEVICES                                                                                   \
@@ -276,16 +284,11 @@ static void a_container_needs_a_mount_namespace(void **state)
 
 static int compile_restore(const char *linux_, const char *members, bool tty, struct buf *out, struct cringle_err *err)
 {
-        const struct plan_restore restore = { "/usr/sbin/criu", "/b/images", "/b/work", { NULL, "pipe:[7]", "pipe:[8]" } };
+        const struct plan_restore restore = { "/usr/sbin/criu", "/b/images", "/b/criu", { NULL, "pipe:[7]", "pipe:[8]" } };
         const struct plan_options options = { .bundle = "/b", .id = "c", .rootfs_fd = true, .tty = tty, .restore = &restore };
         auto_free char *text = spec_text("", "", linux_, members);
-        auto_json spec = parse(text);
-        auto_buf plan = BUF_INIT;
 
-        if (plan_compile(spec, &options, &plan, err) < 0)
-                return -1;
-        dump(&plan, out);
-        return 0;
+        return compile_as(text, &options, out, err);
 }
 
 static void what_is_restored_gets_what_is_not_its_own(void **state)
@@ -296,9 +299,9 @@ static void what_is_restored_gets_what_is_not_its_own(void **state)
         assert_ok(compile_restore("", "", false, &out, &err), &err);
         assert_contains(out.data,
                         "restore </usr/sbin/criu> [criu,restore,--log-file=restore.log,-v4,--restore-detached,--restore-sibling,"
-                        "--manage-cgroups=ignore,--tcp-close,--ext-unix-sk,--file-locks,--images-dir,/b/images,--work-dir,/b/work,"
-                        "--pidfile,/b/work/pid,--root,/b/rootfs,--inherit-fd,fd[23]:extRootNetNS,--inherit-fd,fd[21]:pipe:[7],"
-                        "--inherit-fd,fd[22]:pipe:[8]] [PATH=/usr/sbin:/usr/bin:/sbin:/bin] </b/work/mounts> </b/work/pid>\n");
+                        "--manage-cgroups=ignore,--tcp-close,--ext-unix-sk,--file-locks,--images-dir,/b/images,--work-dir,/b/criu,"
+                        "--pidfile,/b/criu/pid,--root,/b/rootfs,--inherit-fd,fd[23]:extRootNetNS,--inherit-fd,fd[21]:pipe:[7],"
+                        "--inherit-fd,fd[22]:pipe:[8]] [PATH=/usr/sbin:/usr/bin:/sbin:/bin] </b/criu/mounts> </b/criu/pid>\n");
 }
 
 static void what_cannot_be_restored_is_refused(void **state)
