@@ -204,6 +204,17 @@ static int fail(const struct dump *d, struct cringle_err *err)
         return d->what->name ? err_wrap(err, "%s: criu", d->what->name) : err_wrap(err, "criu");
 }
 
+/* Up to the notification @name, where it waits: *ret_there. */
+static int reach(struct dump *d, const char *name, bool *ret_there, const struct cringle_call *call, struct cringle_err *err)
+{
+        int r = hear_until(d, name, call, err);
+
+        if (r == 0)
+                err_set(err, CRINGLE_E_INTERNAL, "it has ended too early");
+        *ret_there = r > 0;
+        return r > 0 ? 0 : fail(d, err);
+}
+
 /* Begin, and wait until its processes stand still, which one alone need not tell. */
 static int stop_one(struct dump *d, bool several, const struct cringle_call *call, struct cringle_err *err)
 {
@@ -213,26 +224,12 @@ static int stop_one(struct dump *d, bool several, const struct cringle_call *cal
                 return fail(d, err);
         if (!several)
                 return 0;
-        switch (hear_until(d, "query-ext-files", call, err)) {
-        case 1:
-                d->still = true;
-                return 0;
-        case 0:
-                err_set(err, CRINGLE_E_INTERNAL, "it has ended too early");
-        }
-        return fail(d, err);
+        return reach(d, "query-ext-files", &d->still, call, err);
 }
 
 static int write_one(struct dump *d, const struct cringle_call *call, struct cringle_err *err)
 {
-        switch (hear_until(d, "post-dump", call, err)) {
-        case 1:
-                d->written = true;
-                return 0;
-        case 0:
-                err_set(err, CRINGLE_E_INTERNAL, "it has ended too early");
-        }
-        return fail(d, err);
+        return reach(d, "post-dump", &d->written, call, err);
 }
 
 static int release_one(struct dump *d, const struct cringle_call *call, struct cringle_err *err)
