@@ -2,8 +2,10 @@
  * SQLite; see db.h.
  *
  * In WAL mode with synchronous=NORMAL a commit is a write(2) to the log and no
- * sync: it survives the process.  For a durable commit the level is raised to FULL
- * for that one transaction, which syncs the log, and with it all earlier commits.
+ * sync: it survives the process.  A durable commit syncs the log after it, and with
+ * that all earlier commits; the next transaction need not wait for the disk, and
+ * what it writes meanwhile may go with the same sync.  The log is one file for as
+ * long as the database is open.
  */
 
 #include <errno.h>
@@ -12,6 +14,7 @@
 #include <stdarg.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "agent/base/db.h"
 #include "agent/base/guard.h"
@@ -20,6 +23,7 @@
 
 struct db {
         sqlite3 *handle;
+        int log;                /* the WAL, to sync it */
         pthread_mutex_t lock;   /* held from db_begin() to db_end() or db_abort() */
         struct map prepared;    /* SQL -> sqlite3_stmt */
 };
@@ -101,6 +105,17 @@ static int make_private(const char *path, struct cringle_err *err)
         return 0;
 }
 
+/* It is there, as is its header: the version was read in WAL mode. */
+static int open_log(struct db *db, const char *path, struct cringle_err *err)
+{
+        auto_free char *log = str_printf(err, "%s-wal", path);
+
+        if (!log)
+                return -1;
+        db->log = open(log, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        return db->log < 0 ? err_sys(err, "open %s", log) : 0;
+}
+
 int db_open(const char *path, const char *const *migrations, struct db **ret, struct cringle_err *err)
 {
         auto_of(db) db = NULL;
@@ -110,6 +125,7 @@ int db_open(const char *path, const char *const *migrations, struct db **ret, st
         db = calloc(1, sizeof *db);
         if (!db)
                 return err_oom(err);
+        db->log = -1;
         pthread_mutex_init(&db->lock, NULL);
 
         if (sqlite3_open_v2(path, &db->handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL) !=
@@ -117,7 +133,7 @@ int db_open(const char *path, const char *const *migrations, struct db **ret, st
                 return err_set(err, CRINGLE_E_INTERNAL, "open store %s: %s", path, sqlite3_errmsg(db->handle));
         sqlite3_busy_timeout(db->handle, 5000);         /* somebody may look with sqlite3(1) */
         if (run(db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON", err) < 0 ||
-            migrate(db, migrations, err) < 0)
+            migrate(db, migrations, err) < 0 || open_log(db, path, err) < 0)
                 return err_wrap(err, "%s", path);
 
         *ret = steal(&db);
@@ -136,6 +152,7 @@ struct db *db_close(struct db *db)
 
         map_done(&db->prepared, finalize);
         sqlite3_close(db->handle);
+        fd_close(db->log);
         pthread_mutex_destroy(&db->lock);
         free(db);
         return NULL;
@@ -144,40 +161,22 @@ struct db *db_close(struct db *db)
 int db_begin(struct db *db, struct cringle_err *err)
 {
         pthread_mutex_lock(&db->lock);
-        if (run(db, "BEGIN IMMEDIATE", err) < 0) {
+        if (db_exec(db, err, "BEGIN IMMEDIATE", "") < 0) {
                 pthread_mutex_unlock(&db->lock);
                 return -1;
         }
         return 0;
 }
 
-/*
- * The level of synchronous cannot change inside a transaction.  A durable commit is
- * therefore a fast one followed by a second, one-row transaction at level FULL: its
- * sync covers everything that stands before it in the log.
- */
-static int sync_log(struct db *db, struct cringle_err *err)
-{
-        int r;
-
-        if (run(db, "PRAGMA synchronous = FULL", err) < 0)
-                return -1;
-        r = run(db, "CREATE TABLE IF NOT EXISTS durable (n INTEGER); DELETE FROM durable; INSERT INTO durable VALUES (1)",
-                err);
-        if (run(db, "PRAGMA synchronous = NORMAL", r < 0 ? NULL : err) < 0)
-                return -1;
-        return r;
-}
-
 int db_end(struct db *db, enum db_commit how, struct cringle_err *err)
 {
-        int r = run(db, "COMMIT", err);
+        int r = db_exec(db, err, "COMMIT", "");
 
         if (r < 0)
                 sqlite3_exec(db->handle, "ROLLBACK", NULL, NULL, NULL);
-        else if (how == DB_DURABLE)
-                r = sync_log(db, err);
         pthread_mutex_unlock(&db->lock);
+        if (r == 0 && how == DB_DURABLE && fdatasync(db->log) < 0)
+                return err_sys(err, "store: sync the log");
         return r;
 }
 

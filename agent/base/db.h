@@ -4,8 +4,8 @@
  * SQLite, with prepared statements kept and two kinds of commit
  *
  * One connection for the whole agent, behind a mutex.  A commit survives kill -9
- * always; with DB_DURABLE it also survives a power cut (the WAL is synced before
- * db_end() returns).
+ * always; with DB_DURABLE it also survives a power cut, with all that was committed
+ * before it (the WAL is synced before db_end() returns).
  */
 
 #include <stdbool.h>

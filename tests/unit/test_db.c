@@ -1,8 +1,10 @@
-/* What was committed is there; what was aborted is not; an unknown future is refused. */
+/* What was committed is there, and on the disk where that was asked for; what was aborted is not; an unknown future is refused. */
 
 #include "tests/support/unit.h"
 
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "agent/base/db.h"
 #include "agent/base/file.h"
@@ -53,6 +55,46 @@ static void commits_stay_and_aborts_do_not(void **state)
         file_remove_tree(dir, NULL);
 }
 
+/* In place of the C library's, for SQLite too. */
+static int syncs_of_log;
+
+int fdatasync(int fd)
+{
+        auto_free char *link = str_printf(NULL, "/proc/self/fd/%d", fd);
+        char name[4096];
+        ssize_t n = readlink(link, name, sizeof name - 1);
+
+        assert_true(n > 0);
+        name[n] = '\0';
+        syncs_of_log += str_ends(name, "/store.db-wal");
+        return (int) syscall(SYS_fdatasync, fd);
+}
+
+/* Also one that writes nothing: what was committed before it may not be there yet. */
+static void a_durable_commit_syncs_once(void **state)
+{
+        auto_free char *dir = unit_make_dir();
+        auto_free char *path = str_printf(NULL, "%s/store.db", dir);
+        struct db *db = NULL;
+
+        assert_ok(db_open(path, first, &db, unit_err()), unit_err());
+        assert_ok(db_write(db, DB_DURABLE, unit_err(), "INSERT INTO t (k) VALUES (?)", "s", "a"), unit_err());
+        db = db_close(db);
+        assert_ok(db_open(path, first, &db, unit_err()), unit_err());
+        assert_ok(db_write(db, DB_FAST, unit_err(), "INSERT INTO t (k) VALUES (?)", "s", "b"), unit_err());
+
+        syncs_of_log = 0;
+        assert_ok(db_write(db, DB_FAST, unit_err(), "INSERT INTO t (k) VALUES (?)", "s", "c"), unit_err());
+        assert_int_equal(syncs_of_log, 0);
+        assert_ok(db_write(db, DB_DURABLE, unit_err(), "INSERT INTO t (k) VALUES (?)", "s", "d"), unit_err());
+        assert_int_equal(syncs_of_log, 1);
+        assert_ok(db_write(db, DB_DURABLE, unit_err(), "DELETE FROM t WHERE k = ?", "s", "nobody"), unit_err());
+        assert_int_equal(syncs_of_log, 2);
+        assert_int_equal(rows(db), 4);
+        db_close(db);
+        file_remove_tree(dir, NULL);
+}
+
 static mode_t mode_of(const char *path, const char *suffix)
 {
         auto_free char *file = str_printf(NULL, "%s%s", path, suffix);
@@ -82,4 +124,5 @@ static void nobody_else_reads_it(void **state)
 
 UNIT_MAIN(
         cmocka_unit_test(commits_stay_and_aborts_do_not),
+        cmocka_unit_test(a_durable_commit_syncs_once),
         cmocka_unit_test(nobody_else_reads_it))
