@@ -2,8 +2,11 @@
  * What survives the agent: one row per pod and per container
  *
  * `step` is the intent: "<operation>:<step>" while something outside the process is
- * being made or taken away, NULL at rest.  A row is there before anything of its
+ * being made or taken away; at rest there is none.  A row is there before anything of its
  * object is, and goes last.
+ *
+ * Dozens of steps make a pod's life, few of them change more than the step.  That has
+ * a small table of its own, and the other row, kilobytes of it, is written where it changed.
  */
 
 #include <stdlib.h>
@@ -32,6 +35,24 @@ static const char place_schema[] =
         "ALTER TABLE pods ADD COLUMN monitor_parent TEXT;"
         "ALTER TABLE pods ADD COLUMN place TEXT";
 
+/* And since then: steps apart from what stays, and rows that need no pages of their own beside the tree's. */
+static const char steps_schema[] =
+        "CREATE TABLE steps (id TEXT PRIMARY KEY, step TEXT NOT NULL) WITHOUT ROWID;"
+        "INSERT INTO steps SELECT id, step FROM pods WHERE step IS NOT NULL"
+        " UNION ALL SELECT id, step FROM containers WHERE step IS NOT NULL;"
+        "ALTER TABLE pods RENAME TO former_pods;"
+        "CREATE TABLE pods ("
+        "  id TEXT PRIMARY KEY NOT NULL, boot TEXT NOT NULL, request BLOB NOT NULL, status BLOB NOT NULL, level TEXT,"
+        "  cgroup_parent TEXT, monitor_parent TEXT, place TEXT);"
+        "INSERT INTO pods SELECT id, boot, request, status, level, cgroup_parent, monitor_parent, place FROM former_pods;"
+        "DROP TABLE former_pods;"
+        "ALTER TABLE containers RENAME TO former_containers;"
+        "CREATE TABLE containers ("
+        "  id TEXT PRIMARY KEY NOT NULL, pod TEXT NOT NULL, image TEXT NOT NULL, request BLOB NOT NULL, status BLOB NOT NULL);"
+        "INSERT INTO containers SELECT id, pod, image, request, status FROM former_containers;"
+        "DROP TABLE former_containers;"
+        "DROP TABLE IF EXISTS durable";
+
 int store_open(const char *root, struct db **ret, struct cringle_err *err)
 {
         auto_free char *path = str_printf(err, "%s/store.db", root);
@@ -39,7 +60,7 @@ int store_open(const char *root, struct db **ret, struct cringle_err *err)
 
         if (!path || !first || file_make_dirs(root, 0700, err) < 0)
                 return -1;
-        return db_open(path, (const char *const[]) { first, level_schema, place_schema, NULL }, ret, err);
+        return db_open(path, (const char *const[]) { first, level_schema, place_schema, steps_schema, NULL }, ret, err);
 }
 
 static int pack(const void *message, struct buf *ret, struct cringle_err *err)
@@ -86,6 +107,14 @@ static int fill(struct row *row, const void *request, const void *status, const 
         return at && !row->step ? err_oom(err) : 0;
 }
 
+static int write_step(struct db *db, const char *id, const char *step, struct cringle_err *err)
+{
+        if (!step)
+                return db_exec(db, err, "DELETE FROM steps WHERE id = ?", "s", id);
+        return db_exec(db, err, "INSERT INTO steps (id, step) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET step = excluded.step",
+                       "ss", id, step);
+}
+
 /* The step as stored, kept in *at too; NULL: at rest. */
 static int set_step(char **at, const char *operation, const char *step, struct cringle_err *err)
 {
@@ -118,13 +147,17 @@ int store_pod(struct pod *pod, const char *operation, const char *step, enum db_
 
         if (r == 0 && !row.gone)
                 r = db_exec(db, err,
-                            "INSERT INTO pods (id, step, boot, request, status, level, cgroup_parent, monitor_parent, place) "
-                            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
-                            "ON CONFLICT (id) DO UPDATE SET step = excluded.step, boot = excluded.boot, "
+                            "INSERT INTO pods (id, boot, request, status, level, cgroup_parent, monitor_parent, place) "
+                            "VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
+                            "ON CONFLICT (id) DO UPDATE SET boot = excluded.boot, "
                             "status = excluded.status, level = excluded.level, cgroup_parent = excluded.cgroup_parent, "
-                            "monitor_parent = excluded.monitor_parent, place = excluded.place",
-                            "sssbbssss", pod->id, row.step, pod->pods->boot_id, row.request.data, row.request.len,
+                            "monitor_parent = excluded.monitor_parent, place = excluded.place "
+                            "WHERE (boot, status, level, cgroup_parent, monitor_parent, place) IS NOT (excluded.boot, "
+                            "excluded.status, excluded.level, excluded.cgroup_parent, excluded.monitor_parent, excluded.place)",
+                            "ssbbssss", pod->id, pod->pods->boot_id, row.request.data, row.request.len,
                             row.status.data, row.status.len, pod->level, pod->cgroup_parent, pod->monitor_parent, pod->place);
+        if (r == 0 && !row.gone)
+                r = write_step(db, pod->id, row.step, err);
         row_done(&row);
         return end(db, r, how, err);
 }
@@ -192,11 +225,13 @@ static int write_container(struct container *c, bool keep_step, const char *oper
 
         if (r == 0 && !row.gone)
                 r = db_exec(db, err,
-                            "INSERT INTO containers (id, pod, step, image, request, status) VALUES (?, ?, ?, ?, ?, ?) "
-                            "ON CONFLICT (id) DO UPDATE SET step = excluded.step, image = excluded.image, "
-                            "status = excluded.status",
-                            "ssssbb", c->id, c->pod->id, row.step, c->status->image_id, row.request.data,
-                            row.request.len, row.status.data, row.status.len);
+                            "INSERT INTO containers (id, pod, image, request, status) VALUES (?, ?, ?, ?, ?) "
+                            "ON CONFLICT (id) DO UPDATE SET image = excluded.image, status = excluded.status "
+                            "WHERE (image, status) IS NOT (excluded.image, excluded.status)",
+                            "sssbb", c->id, c->pod->id, c->status->image_id, row.request.data, row.request.len,
+                            row.status.data, row.status.len);
+        if (r == 0 && !row.gone && !keep_step)
+                r = write_step(db, c->id, row.step, err);
         row_done(&row);
         return end(db, r, how, err);
 }
@@ -221,6 +256,8 @@ static int drop(struct pods *pods, const char *sql, const char *id, bool *gone, 
         if (db_begin(pods->db, err) < 0)
                 return -1;
         r = db_exec(pods->db, err, sql, "s", id);
+        if (r == 0)
+                r = write_step(pods->db, id, NULL, err);
         if (r == 0) {
                 pthread_mutex_lock(&pods->tasks.lock);
                 *gone = true;
@@ -241,7 +278,14 @@ int store_drop_container(struct container *c, enum db_commit how, struct cringle
 
 int store_drop_orphan(struct db *db, const char *id, struct cringle_err *err)
 {
-        return db_write(db, DB_FAST, err, "DELETE FROM containers WHERE id = ?", "s", id);
+        int r;
+
+        if (db_begin(db, err) < 0)
+                return -1;
+        r = db_exec(db, err, "DELETE FROM containers WHERE id = ?", "s", id);
+        if (r == 0)
+                r = write_step(db, id, NULL, err);
+        return end(db, r, DB_FAST, err);
 }
 
 struct load {
@@ -291,13 +335,15 @@ static int load(struct db *db, const char *sql, struct load *l)
 int store_load_pods(struct db *db, int (*fn)(void *data, const struct stored *row, struct cringle_err *err),
                     void *data, struct cringle_err *err)
 {
-        return load(db, "SELECT id, id, '', step, boot, request, status, level, cgroup_parent, monitor_parent, place FROM pods",
+        return load(db, "SELECT id, id, '', step, boot, request, status, level, cgroup_parent, monitor_parent, place "
+                    "FROM pods LEFT JOIN steps USING (id)",
                     &(struct load) { .fn = fn, .data = data, .err = err });
 }
 
 int store_load_containers(struct db *db, int (*fn)(void *data, const struct stored *row, struct cringle_err *err),
                           void *data, struct cringle_err *err)
 {
-        return load(db, "SELECT id, pod, image, step, '', request, status, NULL, NULL, NULL, NULL FROM containers",
+        return load(db, "SELECT id, pod, image, step, '', request, status, NULL, NULL, NULL, NULL "
+                    "FROM containers LEFT JOIN steps USING (id)",
                     &(struct load) { .fn = fn, .data = data, .err = err });
 }
