@@ -18,7 +18,6 @@
 #include <unistd.h>
 
 #include "agent/base/path.h"
-#include "agent/base/str.h"
 #include "agent/image/changes.h"
 #include "agent/image/fetch.h"
 #include "agent/image/index.h"
@@ -29,7 +28,7 @@ void changes_done(struct changes *c)
 {
         fd_close(c->dir);
         buf_done(&c->names);
-        strv_free(c->deleted);
+        buf_done(&c->deleted);
         *c = (struct changes) CHANGES_INIT;
 }
 
@@ -42,9 +41,9 @@ static bool is_opaque(const char *path)
 
 static int delete(struct changes *c, const char *dir, const char *name, struct cringle_err *err)
 {
-        auto_free char *path = str_printf(err, "/%s%s%s", dir, *dir ? "/" : "", name);
-
-        return path ? strv_add(&c->deleted, path, err) : -1;
+        if (buf_printf(&c->deleted, err, "/%s%s%s", dir, *dir ? "/" : "", name) < 0)
+                return -1;
+        return buf_add(&c->deleted, "", 1, err);
 }
 
 /* What the image has in the directory @dir that is not in @path, which replaces it. */

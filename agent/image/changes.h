@@ -11,7 +11,7 @@
 struct changes {
         int dir;                        /* the tree that has them */
         struct buf names;               /* what is in it but whiteouts: relative paths, each ended by NUL */
-        char **deleted;                 /* absolute paths of the image that are not there any more */
+        struct buf deleted;             /* of the image's, what is not there any more: absolute paths, each ended by NUL */
 };
 
 #define CHANGES_INIT { .dir = -1 }

@@ -172,8 +172,8 @@ static int pack_changes(void *data, size_t nth, struct cringle_err *err)
         deleted = json_object_new_array();
         if (!deleted)
                 return err_oom(err);
-        for (char **path = changes.deleted; path && *path; path++)
-                if (json_add_string(deleted, *path, err) < 0)
+        for (size_t at = 0; at < changes.deleted.len; at += strlen(changes.deleted.data + at) + 1)
+                if (json_add_string(deleted, changes.deleted.data + at, err) < 0)
                         return -1;
         return capture_json(what->dir, "deleted.files", deleted, err);
 }
