@@ -73,6 +73,13 @@ struct listed {
         int state;
 };
 
+/* What the store has of an object. */
+enum row_state {
+        ROW_NONE = 0,                   /* nothing yet */
+        ROW_THERE,
+        ROW_GONE                        /* its row is none of ours any more: nothing may write it again */
+};
+
 struct container {
         unsigned refs;
         struct pods *pods;
@@ -88,12 +95,12 @@ struct container {
         char **args;                    /* of its specification, for hooks; set when that is made; NULL after a restart */
         char *log_path;                 /* NULL: none */
         char *step;                     /* "<operation>:<step>" that the store has; NULL: at rest */
+        enum row_state row;
         int stop_signal;
         int32_t pid;
         bool starting;                  /* from created */
         bool ran;                       /* the user's program, at any time */
         bool visible;
-        bool gone;                      /* as in a pod */
         bool closing;                   /* is being removed */
         struct lane lane;
         struct task *captured;          /* waits while the pod is checkpointed; NULL: it is not */
@@ -124,8 +131,8 @@ struct pod {
         char *place;                    /* what the driver makes of the two, see cgroup.c */
         char *level;                    /* SELinux; NULL: the node gave none when it was made */
         char *step;
+        enum row_state row;
         bool visible;
-        bool gone;                      /* its row is none of ours any more: nothing may write it again */
         bool closing;                   /* stops or is being removed: no new containers */
         bool rebooted;                  /* its row is of another boot, and so was all it had in the kernel */
         bool lost;                      /* restore found no monitor */

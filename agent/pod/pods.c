@@ -220,7 +220,7 @@ void pod_leave(struct pod *pod)
 {
         pod_drop_name(pod);
         pod->visible = false;
-        pod->gone = true;
+        pod->row = ROW_GONE;
         if (!map_take(&pod->pods->by_id, pod->id))
                 return;
         pod_unindex(pod);
@@ -253,7 +253,7 @@ void container_leave(struct container *c)
 {
         container_drop_name(c);
         c->visible = false;
-        c->gone = true;
+        c->row = ROW_GONE;
         if (!map_take(&c->pods->containers, c->id))
                 return;
         c->pods->strays -= container_strays(c);
@@ -277,7 +277,7 @@ void container_leave_over(struct container *c)
 {
         container_drop_name(c);
         c->visible = false;
-        c->gone = true;
+        c->row = ROW_GONE;
 }
 
 static bool pod_shows(const void *pod)

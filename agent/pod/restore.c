@@ -62,6 +62,7 @@ static int load_pod(void *data, const struct stored *row, struct cringle_err *er
         pod->status = status;
         pod->step = row->step ? strdup(row->step) : NULL;
         pod->level = row->level ? strdup(row->level) : NULL;
+        pod->row = ROW_THERE;
         pod->visible = true;
         pod->detached = !pod->step && status->state == CRI__POD_SANDBOX_STATE__SANDBOX_NOTREADY;
         pod->rebooted = strcmp(row->boot_id, pods->boot_id) != 0;
@@ -103,6 +104,7 @@ static int load_container(void *data, const struct stored *row, struct cringle_e
         message_free(c->status);
         c->status = status;
         c->step = row->step ? strdup(row->step) : NULL;
+        c->row = ROW_THERE;
         c->visible = true;
         c->stop_signal = SIGTERM;
         c->ran = status->started_at != 0;

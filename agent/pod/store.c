@@ -78,9 +78,9 @@ static int pack(const void *message, struct buf *ret, struct cringle_err *err)
  * that of two writers the later one brings the later state, and none brings back a row that was dropped.
  */
 struct row {
-        struct buf request, status;
+        enum row_state before;
+        struct buf request, status;     /* the first only where there was no row: it stays as it is */
         char *step;
-        bool gone;
 };
 
 static void row_done(struct row *row)
@@ -99,9 +99,11 @@ static int end(struct db *db, int r, enum db_commit how, struct cringle_err *err
 }
 
 /* The lock is held.  @at is the object's own copy of the step. */
-static int fill(struct row *row, const void *request, const void *status, const char *at, struct cringle_err *err)
+static int fill(struct row *row, enum row_state before, const void *request, const void *status, const char *at,
+                struct cringle_err *err)
 {
-        if (pack(request, &row->request, err) < 0 || pack(status, &row->status, err) < 0)
+        row->before = before;
+        if ((before == ROW_NONE && pack(request, &row->request, err) < 0) || pack(status, &row->status, err) < 0)
                 return -1;
         row->step = at ? strdup(at) : NULL;
         return at && !row->step ? err_oom(err) : 0;
@@ -130,6 +132,30 @@ static int set_step(char **at, const char *operation, const char *step, struct c
         return 0;
 }
 
+/* Inside the transaction: of a row that is there, what has changed is written. */
+static int write_pod(struct db *db, const struct pod *pod, const struct row *row, struct cringle_err *err)
+{
+        if (row->before == ROW_NONE)
+                return db_exec(db, err,
+                               "INSERT INTO pods (boot, status, level, cgroup_parent, monitor_parent, place, id, request) "
+                               "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                               "sbsssssb", pod->pods->boot_id, row->status.data, row->status.len, pod->level,
+                               pod->cgroup_parent, pod->monitor_parent, pod->place, pod->id, row->request.data, row->request.len);
+        return db_exec(db, err,
+                       "UPDATE pods SET boot = ?1, status = ?2, level = ?3, cgroup_parent = ?4, monitor_parent = ?5, place = ?6 "
+                       "WHERE id = ?7 AND (boot, status, level, cgroup_parent, monitor_parent, place) IS NOT (?1, ?2, ?3, ?4, ?5, ?6)",
+                       "sbsssss", pod->pods->boot_id, row->status.data, row->status.len, pod->level,
+                       pod->cgroup_parent, pod->monitor_parent, pod->place, pod->id);
+}
+
+/* The row is in the transaction; without that the object is given up. */
+static void set_there(struct pods *pods, enum row_state *state)
+{
+        pthread_mutex_lock(&pods->tasks.lock);
+        *state = ROW_THERE;
+        pthread_mutex_unlock(&pods->tasks.lock);
+}
+
 int store_pod(struct pod *pod, const char *operation, const char *step, enum db_commit how, struct cringle_err *err)
 {
         struct db *db = pod->pods->db;
@@ -139,25 +165,18 @@ int store_pod(struct pod *pod, const char *operation, const char *step, enum db_
         if (db_begin(db, err) < 0)
                 return -1;
         pthread_mutex_lock(&pod->pods->tasks.lock);
-        row.gone = pod->gone;
         r = set_step(&pod->step, operation, step, err);
         if (r == 0)
-                r = fill(&row, pod->request, pod->status, pod->step, err);
+                r = fill(&row, pod->row, pod->request, pod->status, pod->step, err);
         pthread_mutex_unlock(&pod->pods->tasks.lock);
 
-        if (r == 0 && !row.gone)
-                r = db_exec(db, err,
-                            "INSERT INTO pods (id, boot, request, status, level, cgroup_parent, monitor_parent, place) "
-                            "VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
-                            "ON CONFLICT (id) DO UPDATE SET boot = excluded.boot, "
-                            "status = excluded.status, level = excluded.level, cgroup_parent = excluded.cgroup_parent, "
-                            "monitor_parent = excluded.monitor_parent, place = excluded.place "
-                            "WHERE (boot, status, level, cgroup_parent, monitor_parent, place) IS NOT (excluded.boot, "
-                            "excluded.status, excluded.level, excluded.cgroup_parent, excluded.monitor_parent, excluded.place)",
-                            "ssbbssss", pod->id, pod->pods->boot_id, row.request.data, row.request.len,
-                            row.status.data, row.status.len, pod->level, pod->cgroup_parent, pod->monitor_parent, pod->place);
-        if (r == 0 && !row.gone)
-                r = write_step(db, pod->id, row.step, err);
+        if (r == 0 && row.before != ROW_GONE) {
+                r = write_pod(db, pod, &row, err);
+                if (r == 0)
+                        r = write_step(db, pod->id, row.step, err);
+                if (r == 0 && row.before == ROW_NONE)
+                        set_there(pod->pods, &pod->row);
+        }
         row_done(&row);
         return end(db, r, how, err);
 }
@@ -207,8 +226,18 @@ int store_pod_resources(struct pod *pod, Cri__UpdatePodSandboxResourcesRequest *
         return end(db, r, DB_FAST, err);
 }
 
-static int write_container(struct container *c, bool keep_step, const char *operation, const char *step,
-                           enum db_commit how, struct cringle_err *err)
+static int write_container(struct db *db, const struct container *c, const struct row *row, struct cringle_err *err)
+{
+        if (row->before == ROW_NONE)
+                return db_exec(db, err, "INSERT INTO containers (image, status, id, pod, request) VALUES (?, ?, ?, ?, ?)", "sbssb",
+                               c->status->image_id, row->status.data, row->status.len, c->id, c->pod->id,
+                               row->request.data, row->request.len);
+        return db_exec(db, err, "UPDATE containers SET image = ?1, status = ?2 WHERE id = ?3 AND (image, status) IS NOT (?1, ?2)",
+                       "sbs", c->status->image_id, row->status.data, row->status.len, c->id);
+}
+
+static int put_container(struct container *c, bool keep_step, const char *operation, const char *step,
+                         enum db_commit how, struct cringle_err *err)
 {
         struct db *db = c->pods->db;
         struct row row = { 0 };
@@ -217,21 +246,18 @@ static int write_container(struct container *c, bool keep_step, const char *oper
         if (db_begin(db, err) < 0)
                 return -1;
         pthread_mutex_lock(&c->pods->tasks.lock);
-        row.gone = c->gone;
         r = keep_step ? 0 : set_step(&c->step, operation, step, err);
         if (r == 0)
-                r = fill(&row, c->request, c->status, c->step, err);
+                r = fill(&row, c->row, c->request, c->status, c->step, err);
         pthread_mutex_unlock(&c->pods->tasks.lock);
 
-        if (r == 0 && !row.gone)
-                r = db_exec(db, err,
-                            "INSERT INTO containers (id, pod, image, request, status) VALUES (?, ?, ?, ?, ?) "
-                            "ON CONFLICT (id) DO UPDATE SET image = excluded.image, status = excluded.status "
-                            "WHERE (image, status) IS NOT (excluded.image, excluded.status)",
-                            "sssbb", c->id, c->pod->id, c->status->image_id, row.request.data, row.request.len,
-                            row.status.data, row.status.len);
-        if (r == 0 && !row.gone && !keep_step)
-                r = write_step(db, c->id, row.step, err);
+        if (r == 0 && row.before != ROW_GONE) {
+                r = write_container(db, c, &row, err);
+                if (r == 0 && !keep_step)
+                        r = write_step(db, c->id, row.step, err);
+                if (r == 0 && row.before == ROW_NONE)
+                        set_there(c->pods, &c->row);
+        }
         row_done(&row);
         return end(db, r, how, err);
 }
@@ -239,16 +265,16 @@ static int write_container(struct container *c, bool keep_step, const char *oper
 int store_container(struct container *c, const char *operation, const char *step, enum db_commit how,
                     struct cringle_err *err)
 {
-        return write_container(c, false, operation, step, how, err);
+        return put_container(c, false, operation, step, how, err);
 }
 
 int store_container_state(struct container *c, enum db_commit how, struct cringle_err *err)
 {
-        return write_container(c, true, NULL, NULL, how, err);
+        return put_container(c, true, NULL, NULL, how, err);
 }
 
 /* It is gone once the transaction is: nobody writes the row meanwhile, and a failure leaves it as it was. */
-static int drop(struct pods *pods, const char *sql, const char *id, bool *gone, enum db_commit how,
+static int drop(struct pods *pods, const char *sql, const char *id, enum row_state *state, enum db_commit how,
                 struct cringle_err *err)
 {
         int r;
@@ -260,7 +286,7 @@ static int drop(struct pods *pods, const char *sql, const char *id, bool *gone, 
                 r = write_step(pods->db, id, NULL, err);
         if (r == 0) {
                 pthread_mutex_lock(&pods->tasks.lock);
-                *gone = true;
+                *state = ROW_GONE;
                 pthread_mutex_unlock(&pods->tasks.lock);
         }
         return end(pods->db, r, how, err);
@@ -268,12 +294,12 @@ static int drop(struct pods *pods, const char *sql, const char *id, bool *gone, 
 
 int store_drop_pod(struct pod *pod, enum db_commit how, struct cringle_err *err)
 {
-        return drop(pod->pods, "DELETE FROM pods WHERE id = ?", pod->id, &pod->gone, how, err);
+        return drop(pod->pods, "DELETE FROM pods WHERE id = ?", pod->id, &pod->row, how, err);
 }
 
 int store_drop_container(struct container *c, enum db_commit how, struct cringle_err *err)
 {
-        return drop(c->pods, "DELETE FROM containers WHERE id = ?", c->id, &c->gone, how, err);
+        return drop(c->pods, "DELETE FROM containers WHERE id = ?", c->id, &c->row, how, err);
 }
 
 int store_drop_orphan(struct db *db, const char *id, struct cringle_err *err)
