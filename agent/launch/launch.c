@@ -469,7 +469,7 @@ static int add_external(void *data, const char *destination, const char *source,
         return !words || strv_add(&r->argv, "--external", err) < 0 || strv_add(&r->argv, words, err) < 0 ? -1 : 0;
 }
 
-static int read_restore(struct rec_cursor body, struct restoring *r, struct cringle_err *err)
+static int read_restore(struct rec_cursor plan, struct rec_cursor body, struct restoring *r, struct cringle_err *err)
 {
         auto_free const char **argv = NULL;
 
@@ -480,6 +480,7 @@ static int read_restore(struct rec_cursor body, struct restoring *r, struct crin
         if (body.bad || !argv || !r->env)
                 return err_set(err, CRINGLE_E_INVALID, "the plan's restore is damaged");
         r->argv = strv_copy(argv, err);
+        r->what.no_new_privs = rec_first(plan, PLAN_NO_NEW_PRIVS, &body);
         return r->argv ? 0 : -1;
 }
 
@@ -519,8 +520,8 @@ static int work_for_restore(struct worker *w, struct rec_cursor body, struct cri
         uint64_t make = CLONE_NEWNS | (makes_namespace(w, CLONE_NEWCGROUP) ? CLONE_NEWCGROUP : 0);
         pid_t pid;
 
-        if (read_restore(body, &r, err) < 0 || join_cgroups(w, err) < 0 || rootfs_open(&w->rootfs, w->request, -1, err) < 0 ||
-            open_shared(w, &r, err) < 0)
+        if (read_restore(w->request->plan, body, &r, err) < 0 || join_cgroups(w, err) < 0 ||
+            rootfs_open(&w->rootfs, w->request, -1, err) < 0 || open_shared(w, &r, err) < 0)
                 return -1;
         own_pipes(w);
         if (unshare((int) make) < 0)

@@ -483,6 +483,9 @@ void process_restore_main(const struct process_restore *restore, int fd)
                         dup2(high[i], PLAN_FD_STDIO + (int) i);
         if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
                 err_sys(&err, "tie the program to its monitor");
+        /* What it makes inherits this; not every version of CRIU restores it itself (3.17 does not). */
+        else if (restore->no_new_privs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+                err_sys(&err, "set no_new_privs");
         else if (tell_exec(fd, &err) == 0) {
                 execve(restore->program, (char *const *) restore->argv, (char *const *) restore->env);
                 err_sys(&err, "exec %s", restore->program);

@@ -18,6 +18,7 @@ void process_main(const struct launch_request *request, int fd, const int stdio[
 struct process_restore {
         const char *program;
         const char *const *argv, *const *env;
+        bool no_new_privs;
         int fds[PLAN_FD_PID - PLAN_FD_STDIO + 1];       /* from PLAN_FD_STDIO on; -1: none */
 };
 

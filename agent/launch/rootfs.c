@@ -701,22 +701,27 @@ static int enter_root(struct rootfs *r, struct cringle_err *err)
         return 0;
 }
 
-int rootfs_finish(struct rootfs *r, struct cringle_err *err)
+/* Nothing is made in it any more. */
+static int close_root(struct rootfs *r, uint32_t *ret_propagation, struct cringle_err *err)
 {
         struct rec_cursor body;
-        uint32_t readonly, propagation;
+        uint32_t readonly;
 
-        if (do_readonly_paths(r, err) < 0 || do_masks(r, err) < 0)
-                return -1;
         if (!rec_first(r->plan, PLAN_ROOT, &body))
                 return err_set(err, CRINGLE_E_INVALID, "the plan has no root");
         rec_get_str(&body);
         rec_get_u32(&body);
         readonly = rec_get_u32(&body);
-        propagation = rec_get_u32(&body);
-        if (readonly && set_attributes(r->root, MOUNT_ATTR_RDONLY, 0, 0, false, "/", err) < 0)
-                return -1;
-        if (enter_root(r, err) < 0)
+        *ret_propagation = rec_get_u32(&body);
+        return readonly ? set_attributes(r->root, MOUNT_ATTR_RDONLY, 0, 0, false, "/", err) : 0;
+}
+
+int rootfs_finish(struct rootfs *r, struct cringle_err *err)
+{
+        uint32_t propagation;
+
+        if (do_readonly_paths(r, err) < 0 || do_masks(r, err) < 0 || close_root(r, &propagation, err) < 0 ||
+            enter_root(r, err) < 0)
                 return -1;
         /* Only now: the kernel does not pivot to or from a shared mount. */
         if (propagation && mount(NULL, "/", NULL, propagation, NULL) < 0)
@@ -757,10 +762,12 @@ int rootfs_stage(struct rootfs *r, const char *dir, rootfs_stage_fn fn, void *da
         };
         auto_fd int at = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC), fs = -1;
         struct rec_cursor mounts = r->plan, masks = r->plan, body;
+        uint32_t propagation;
 
         if (at < 0)
                 return err_sys(err, "open %s", dir);
-        if (attach_root(r, err) < 0)
+        /* The root's propagation CRIU restores; that it is read-only not every version does (3.17 does not). */
+        if (attach_root(r, err) < 0 || close_root(r, &propagation, err) < 0)
                 return -1;
         fs = make_fs(&points, r->plan, err);
         if (fs < 0 || attach(fs, at, dir, err) < 0)

@@ -86,6 +86,8 @@ static void answer(struct job *j, const struct cringle_err *err)
 {
         if (err)
                 log_warning("restore pod %.12s: %s", j->pod, err->text);
+        else
+                log_info("pod %.12s is restored, to where its %zu containers can be started", j->pod, j->n);
         j->done(j->data, j->pod, j->list, j->n, err);
         job_free(j);
 }
