@@ -199,6 +199,12 @@ check "and counts on" counts_on web "${names[@]}"
 check "where it was then" eval '(( $(first web main) > then ))'
 pod_remove web
 
+# What its first process may do and see.
+confinement() {
+        crictl exec "$1" sh -c 'grep -E "^(Uid|Gid|Groups|Cap[A-Z][a-z][a-z]|NoNewPrivs|Seccomp):" /proc/1/status
+                cut -d " " -f 5-6 /proc/1/mountinfo | sort; touch /x 2>&1; ls -A /sys/firmware; head -c 1 /proc/keys | wc -c; cat /proc/1/oom_score_adj'
+}
+
 # Others: each is checkpointed, its pod removed, and restored.
 round() {
         local ended
@@ -208,6 +214,7 @@ round() {
         pod_run web "$1" >/dev/null
         container_run web main "$2" "$3" >"$E2E_TMP/main.id"
         sleep 0.5
+        confinement "$(cat "$E2E_TMP/main.id")" >"$E2E_TMP/confinement"
         call CheckpointPod "$(wish "$E2E_TMP/three" . "$(cat "$E2E_TMP/main.id")")" || { cat "$E2E_TMP/said"; return 1; }
         pod_remove web || return
         ended=$(container_log web main | tail -n 1)
@@ -227,15 +234,16 @@ strict='.linux.security_context += {seccomp: {profile_type: 0}, masked_paths: ["
         | .linux.resources = {memory_limit_in_bytes: 67108864, cpu_quota: 50000, cpu_period: 100000, oom_score_adj: 500}'
 check "one that is confined comes back" round "$own" "$count" "$own | $strict"
 main=$(cat "$E2E_TMP/main.id")
-check "as confined as it was" same "$(crictl exec "$main" sh -c 'sed -nE "s/^(Seccomp|NoNewPrivs):.//p" /proc/1/status
-        touch /x 2>&1; grep -o " /proc/sys ro" /proc/1/mountinfo; ls -A /sys/firmware; wc -c </proc/keys; cat /proc/1/oom_score_adj')" \
-        $'1\n2\ntouch: /x: Read-only file system\n /proc/sys ro\n0\n500'
+check "with a root it cannot write to" grep -q '^touch: /x: Read-only file system' "$E2E_TMP/confinement"
+check "with no_new_privs and a filter" same "$(sed -nE 's/^(NoNewPrivs|Seccomp):.//p' "$E2E_TMP/confinement" | xargs)" '1 2'
+check "as confined as it was" same "$(confinement "$main")" "$(cat "$E2E_TMP/confinement")"
 pod_remove web
 check "with mounts of all kinds" round "$own" "$count" "$own | .mounts = [{container_path: \"/empty\", host_path: \"/dev/shm\"},
         {container_path: \"/volume\", host_path: \"$E2E_TMP/volume\", readonly: true}, {container_path: \"/data\", image: {image: \"$E2E_IMAGE\"}, readonly: true}]"
 main=$(cat "$E2E_TMP/main.id")
 check "which are there" same "$(crictl exec "$main" sh -c 'cat /volume/file; touch /volume/x /data/x 2>&1; ls /data/bin | grep -x sh')" \
         $'there\ntouch: /volume/x: Read-only file system\ntouch: /data/x: Read-only file system\nsh'
+check "each as it was" same "$(confinement "$main")" "$(cat "$E2E_TMP/confinement")"
 pod_remove web
 check "with an open stdin" round "$own" 'while read -r line; do echo "got $line"; done' "$own | .stdin = true"
 main=$(cat "$E2E_TMP/main.id")
