@@ -220,15 +220,23 @@ static void hear(struct executor *x, struct pod *p)
 static void *listen_main(void *data)
 {
         struct executor *x = data;
+        int wait = -1;
 
         for (;;) {
                 struct epoll_event e;
+                int n = epoll_wait(x->epoll, &e, 1, wait);
 
-                if (epoll_wait(x->epoll, &e, 1, -1) < 1)
-                        continue;
-                if (!e.data.ptr)
+                if (n == 0)
                         return NULL;
-                hear(x, e.data.ptr);
+                if (n < 0)
+                        continue;
+                if (e.data.ptr) {
+                        hear(x, e.data.ptr);
+                } else {
+                        /* To end: once all is heard that was said before, the end of a pod that nobody else knows any more among it. */
+                        epoll_ctl(x->epoll, EPOLL_CTL_DEL, x->wake, NULL);
+                        wait = 0;
+                }
         }
 }
 
