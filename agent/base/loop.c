@@ -212,7 +212,7 @@ struct loop_timer *loop_after(struct loop *l, int64_t nsec, void (*fn)(void *dat
 
 struct loop_watch {
         uv_poll_t uv;
-        int fd;
+        int fd, events;
         void (*fn)(int fd, int events, void *data);
         void *data;
 };
@@ -221,8 +221,14 @@ static void on_poll(uv_poll_t *uv, int status, int events)
 {
         struct loop_watch *w = uv->data;
 
-        /* An error (POLLERR without more) is for the reader to find. */
-        w->fn(w->fd, status < 0 ? UV_READABLE | UV_WRITABLE : events, w->data);
+        if (status >= 0) {
+                w->fn(w->fd, events, w->data);
+                return;
+        }
+        /* POLLERR, after which libuv polls no more: whoever reads finds the error, behind what there is to read before it. */
+        w->fn(w->fd, UV_READABLE | UV_WRITABLE | UV_DISCONNECT, w->data);
+        if (!uv_is_closing((uv_handle_t *) uv))
+                uv_poll_start(uv, w->events, on_poll);
 }
 
 struct loop_watch *loop_watch(struct loop *l, int fd, int events, void (*fn)(int fd, int events, void *data),
@@ -235,7 +241,7 @@ struct loop_watch *loop_watch(struct loop *l, int fd, int events, void (*fn)(int
                 err_oom(err);
                 return NULL;
         }
-        *w = (struct loop_watch) { .fd = fd, .fn = fn, .data = data };
+        *w = (struct loop_watch) { .fd = fd, .events = events, .fn = fn, .data = data };
         w->uv.data = w;
         r = uv_poll_init(&l->uv, &w->uv, fd);
         if (r < 0) {
@@ -249,6 +255,7 @@ struct loop_watch *loop_watch(struct loop *l, int fd, int events, void (*fn)(int
 
 void loop_watch_change(struct loop_watch *w, int events)
 {
+        w->events = events;
         uv_poll_start(&w->uv, events, on_poll);
 }
 

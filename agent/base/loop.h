@@ -39,7 +39,8 @@ void loop_timer_cancel(struct loop_timer *t);   /* also from inside fn; NULL is 
 
 /*
  * Call @fn(@fd, @events, @data) when @fd is readable/writable (UV_READABLE, UV_WRITABLE,
- * UV_DISCONNECT); the fd stays the caller's.  Loop thread only.
+ * UV_DISCONNECT); the fd stays the caller's.  An error of the fd's (a connection that was reset) is all three, whatever was
+ * asked for, and is told until somebody has taken it, or the fd is watched for nothing.  Loop thread only.
  */
 struct loop_watch;
 struct loop_watch *loop_watch(struct loop *l, int fd, int events, void (*fn)(int fd, int events, void *data),

@@ -381,6 +381,9 @@ fds_before=$(fds)
 disconnect "$web"
 check "of 100 clients that were killed no process is left" eventually 10 no_sleepers "$web"
 check "and no fd" eventually 10 fds_are "$fds_before"
+check "one is reset whose input nobody takes" websocket stall "$(url exec "$web" io sleep 54327)"
+check "what it ran ends with it" eventually 5 none_running "$web" '5432[7]'
+check "and no fd is left" eventually 10 fds_are "$fds_before"
 check "60 WebSockets are reset at any moment" resets "$web" "$echoes"
 check "of them no process is left" eventually 10 none_running "$web" '5432[3]'
 check "and no fd" eventually 10 fds_are "$fds_before"

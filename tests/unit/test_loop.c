@@ -1,7 +1,10 @@
 /* What any thread posts runs on the loop, in order; workers run what blocks. */
 
+#include <errno.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "tests/support/unit.h"
@@ -113,8 +116,75 @@ static void workers_run_blocking_jobs_side_by_side(void **state)
         assert_true(clock_monotonic() - start < 80 * 20 * NSEC_PER_MSEC);
 }
 
+/* Over TCP; [0] is ours. */
+static void connect_pair(int pair[2])
+{
+        struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+        socklen_t n = sizeof at;
+        int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        pair[1] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_int_equal(bind(listener, (struct sockaddr *) &at, sizeof at), 0);
+        assert_int_equal(listen(listener, 1), 0);
+        assert_int_equal(getsockname(listener, (struct sockaddr *) &at, &n), 0);
+        assert_int_equal(connect(pair[1], (struct sockaddr *) &at, sizeof at), 0);
+        pair[0] = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        assert_true(pair[0] >= 0);
+        close(listener);
+}
+
+static int n_told;
+
+/* Slow to see what it means: it leaves it at first, then takes the byte, then finds the error. */
+static void on_reset(int fd, int events, void *data)
+{
+        char byte;
+
+        assert_true(events & UV_DISCONNECT);
+        switch (++n_told) {
+        case 1:
+                break;
+        case 2:
+                assert_int_equal(recv(fd, &byte, 1, 0), 1);
+                break;
+        default:
+                assert_int_equal(recv(fd, &byte, 1, 0), -1);
+                assert_int_equal(errno, ECONNRESET);
+                loop_watch_stop(*(struct loop_watch **) data);
+                loop_stop(loop);
+        }
+}
+
+static void nothing_more(void *data)
+{
+        fail_msg("it was told %d times of a connection that was reset", n_told);
+}
+
+static void a_reset_is_told_until_it_is_taken(void **state)
+{
+        struct linger at_once = { .l_onoff = 1 };
+        struct loop_watch *w;
+        int pair[2];
+
+        connect_pair(pair);
+        assert_int_equal(write(pair[1], "x", 1), 1);
+        setsockopt(pair[1], SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+        close(pair[1]);
+
+        assert_ok(loop_new(&loop, unit_err()), unit_err());
+        w = loop_watch(loop, pair[0], UV_DISCONNECT, on_reset, &w, unit_err());
+        assert_non_null(w);
+        never = loop_after(loop, 5 * NSEC_PER_SEC, nothing_more, NULL);
+        loop_run(loop);
+        loop_timer_cancel(never);
+        assert_int_equal(n_told, 3);
+        loop = loop_free(loop);
+        close(pair[0]);
+}
+
 UNIT_MAIN(
         cmocka_unit_test(posted_work_runs_in_order_on_the_loop),
         cmocka_unit_test(timers_fire_once_unless_cancelled),
         cmocka_unit_test(a_watched_fd_tells),
+        cmocka_unit_test(a_reset_is_told_until_it_is_taken),
         cmocka_unit_test(workers_run_blocking_jobs_side_by_side))
