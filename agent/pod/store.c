@@ -273,6 +273,11 @@ int store_container_state(struct container *c, enum db_commit how, struct cringl
         return put_container(c, true, NULL, NULL, how, err);
 }
 
+static int delete_row(struct db *db, const char *sql, const char *id, struct cringle_err *err)
+{
+        return db_exec(db, err, sql, "s", id) < 0 ? -1 : write_step(db, id, NULL, err);
+}
+
 /* It is gone once the transaction is: nobody writes the row meanwhile, and a failure leaves it as it was. */
 static int drop(struct pods *pods, const char *sql, const char *id, enum row_state *state, enum db_commit how,
                 struct cringle_err *err)
@@ -281,9 +286,7 @@ static int drop(struct pods *pods, const char *sql, const char *id, enum row_sta
 
         if (db_begin(pods->db, err) < 0)
                 return -1;
-        r = db_exec(pods->db, err, sql, "s", id);
-        if (r == 0)
-                r = write_step(pods->db, id, NULL, err);
+        r = delete_row(pods->db, sql, id, err);
         if (r == 0) {
                 pthread_mutex_lock(&pods->tasks.lock);
                 *state = ROW_GONE;
@@ -304,14 +307,9 @@ int store_drop_container(struct container *c, enum db_commit how, struct cringle
 
 int store_drop_orphan(struct db *db, const char *id, struct cringle_err *err)
 {
-        int r;
-
         if (db_begin(db, err) < 0)
                 return -1;
-        r = db_exec(db, err, "DELETE FROM containers WHERE id = ?", "s", id);
-        if (r == 0)
-                r = write_step(db, id, NULL, err);
-        return end(db, r, DB_FAST, err);
+        return end(db, delete_row(db, "DELETE FROM containers WHERE id = ?", id, err), DB_FAST, err);
 }
 
 struct load {

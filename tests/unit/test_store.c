@@ -43,7 +43,7 @@ static int add_row(void *data, const struct stored *row, struct cringle_err *err
         return strv_add(data, line, err);
 }
 
-static int count_tables(void *data, sqlite3_stmt *at)
+static int count_row(void *data, sqlite3_stmt *at)
 {
         (*(int *) data)++;
         return 0;
@@ -77,8 +77,8 @@ static void an_earlier_one_is_taken_over(void **state)
 
         assert_ok(store_drop_orphan(db, "c", unit_err()), unit_err());
         assert_ok(db_begin(db, unit_err()), unit_err());
-        assert_ok(db_query(db, unit_err(), count_tables, &left_over, "SELECT id FROM steps WHERE id = 'c'", ""), unit_err());
-        assert_ok(db_query(db, unit_err(), count_tables, &left_over,
+        assert_ok(db_query(db, unit_err(), count_row, &left_over, "SELECT id FROM steps WHERE id = 'c'", ""), unit_err());
+        assert_ok(db_query(db, unit_err(), count_row, &left_over,
                            "SELECT name FROM sqlite_master WHERE name LIKE 'former%' OR name = 'durable'", ""), unit_err());
         db_abort(db);
         assert_int_equal(left_over, 0);
