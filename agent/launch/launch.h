@@ -30,8 +30,9 @@
  * With PLAN_RESTORE the processes are not made here: the program of that record (CRIU) makes them, once the process that waits
  * becomes it.  The worker then makes nothing but a mount namespace, in which the root is at its place and the source of each
  * mount that comes from outside at a number in the record's directory, which the program is told as
- * "--external mnt[DESTINATION]:SOURCE".  The container's first process, whose pid is in the pid file, is a child of ours as the
- * program is; when that exits with 0 it runs.
+ * "--external mnt[DESTINATION]:SOURCE".  The plan's no_new_privs and a read-only root are ours also then: not every CRIU restores
+ * them.  The container's first process, whose pid is in the pid file, is a child of ours as the program is; when that exits with
+ * 0 it runs.
  *
  * Paths in the container's root are only ever resolved by openat2(RESOLVE_IN_ROOT)
  * and used as fds; mounts go onto such fds.  Label and sysctl writes go through a
